@@ -1,0 +1,113 @@
+//! Stable forms, once. Tensors keep their dtype; the log-sum-exp family reduces the last dimension.
+
+use candle_core::{D, Tensor};
+
+/// `½ log 2π`.
+pub const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_8;
+
+/// `log(1 + eˣ)` without overflow: `max(x, 0) + log(1 + e^{−|x|})`.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn softplus(x: &Tensor) -> candle_core::Result<Tensor> {
+    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
+}
+
+/// Sum over everything but the first dimension: `(b, …) → (b,)`.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn sum_event(x: &Tensor) -> candle_core::Result<Tensor> {
+    if x.rank() <= 1 {
+        Ok(x.clone())
+    } else {
+        x.flatten_from(1)?.sum(D::Minus1)
+    }
+}
+
+/// `log N(x; 0, I)`, `(b, …) → (b,)`.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn log_standard_normal(x: &Tensor) -> candle_core::Result<Tensor> {
+    let d: usize = x.dims().iter().skip(1).product();
+    sum_event(&x.sqr()?)?.affine(-0.5, -(d as f64) * HALF_LOG_TAU)
+}
+
+/// `log N(x; mean, diag σ²)` with `lv = log σ²`, all `(b, …)`, `→ (b,)`.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn log_normal(x: &Tensor, mean: &Tensor, lv: &Tensor) -> candle_core::Result<Tensor> {
+    let d: usize = x.dims().iter().skip(1).product();
+    let squared = ((x - mean)?.sqr()? * lv.neg()?.exp()?)?;
+    sum_event(&(squared + lv)?)?.affine(-0.5, -(d as f64) * HALF_LOG_TAU)
+}
+
+/// `−log Bernoulli(x; σ(logit))` per element: `softplus(logit) − x·logit`.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn bce_with_logits(logit: &Tensor, x: &Tensor) -> candle_core::Result<Tensor> {
+    softplus(logit)? - (x * logit)?
+}
+
+/// `log Σ exp` over the last dimension.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn log_sum_exp(x: &Tensor) -> candle_core::Result<Tensor> {
+    let max = x.max_keepdim(D::Minus1)?.detach();
+    let sum = x.broadcast_sub(&max)?.exp()?.sum(D::Minus1)?;
+    sum.log()? + max.squeeze(D::Minus1)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Result};
+
+    fn t(v: &[f64]) -> Tensor {
+        Tensor::new(v, &Device::Cpu).expect("a small tensor")
+    }
+
+    #[test]
+    fn softplus_holds_at_the_extremes() -> Result<()> {
+        let y = softplus(&t(&[-100.0, 0.0, 1e-30, 100.0]))?.to_vec1::<f64>()?;
+        let want = [(-100f64).exp(), 2f64.ln(), 2f64.ln(), 100.0];
+        for (a, b) in y.iter().zip(want) {
+            assert!((a - b).abs() < 1e-15, "{a} {b}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_right_and_sure_logit_costs_nothing() -> Result<()> {
+        let y =
+            bce_with_logits(&t(&[100.0, -100.0, 0.0, 100.0]), &t(&[1.0, 0.0, 1.0, 0.0]))?.to_vec1::<f64>()?;
+        for (a, b) in y.iter().zip([0.0, 0.0, 2f64.ln(), 100.0]) {
+            assert!((a - b).abs() < 1e-12, "{a} {b}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn normals_agree_with_their_formula() -> Result<()> {
+        let (x, m, lv) = (0.7f64, -0.3f64, 0.4f64);
+        let want = -0.5 * ((x - m).powi(2) / lv.exp() + lv + (std::f64::consts::TAU).ln());
+        let got = log_normal(
+            &t(&[x]).unsqueeze(1)?,
+            &t(&[m]).unsqueeze(1)?,
+            &t(&[lv]).unsqueeze(1)?,
+        )?;
+        assert!((got.to_vec1::<f64>()?[0] - want).abs() < 1e-14);
+        Ok(())
+    }
+
+    #[test]
+    fn log_sum_exp_survives_large_and_small() -> Result<()> {
+        let x = t(&[1000.0, 1000.0, -1000.0]).unsqueeze(0)?;
+        assert!((log_sum_exp(&x)?.to_vec1::<f64>()?[0] - (1000.0 + 2f64.ln())).abs() < 1e-12);
+        Ok(())
+    }
+}

@@ -18,6 +18,7 @@ pub mod optim;
 pub mod params;
 pub mod recipe;
 pub mod registry;
+pub mod scaling;
 pub mod trainer;
 
 pub use candle_core::{DType, Device, Shape, Tensor};
@@ -33,5 +34,6 @@ pub use noise::Noise;
 pub use params::ParamStore;
 pub use recipe::Recipe;
 pub use registry::{Build, Entry, NoZoo, Zoo};
+pub use scaling::{PixelMap, Standardizer};
 pub use toml::Table;
 pub use trainer::{Control, StepReport, TrainConfig, Trainer};

@@ -69,6 +69,23 @@ pub struct Evidence {
     pub space: Space,
     /// For estimates: how far, in nats per example, discretisation may have moved the value.
     pub tolerance: Option<f64>,
+    /// For bytes: true when values are log P(k) of the bytes themselves, false when they are a log-density of
+    /// `x̃ = (k + u)/256`, which turns into bits with 8 more per dimension.
+    #[serde(default)]
+    pub discrete: bool,
+}
+
+impl Evidence {
+    /// Evidence without a tolerance, about a density of `x` as the stream gives it.
+    pub fn new(kind: Kind, method: impl Into<String>, space: Space) -> Self {
+        Self {
+            kind,
+            method: method.into(),
+            space,
+            tolerance: None,
+            discrete: false,
+        }
+    }
 }
 
 /// Log-probabilities of a batch.

@@ -1,0 +1,271 @@
+//! The command line: one definition from which parsing, help and completions follow.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A comparative zoo of generative models: six families, one contract, one honest row each.
+#[derive(Parser, Debug)]
+#[command(name = "genzoo", version, max_term_width = 100, after_help = "\
+Examples:
+  genzoo bench                                    six families on embedded data, under five minutes
+  genzoo train realnvp --data moons --seconds 10  one model, ten seconds
+  genzoo sample runs/realnvp-moons -n 1000 --out samples.png
+  genzoo list models                              what is in the zoo
+
+Exit codes: 0 done, 1 failed, 2 usage or bad input, 3 some rows failed or diverged, 4 disk,
+5 locked by another process, 75 stopped with a checkpoint (GENZOO_REQUEUE=1), 130 interrupted.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options every command takes.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Folder with data files (MNIST as idx or idx.gz)
+    #[arg(long, global = true, env = "GENZOO_DATA", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Worker threads; all cores if not given
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Where tensors live: cpu, cuda, cuda:1, metal
+    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
+    pub(crate) device: String,
+    /// Never open a network connection
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+    /// No progress, only results
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Results as JSON on stdout, and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// What is in the zoo
+    List(List),
+    /// Train one model into a run folder
+    Train(Train),
+    /// Draw samples from a run
+    Sample(Sample),
+    /// Measure likelihood, quality and speed of a run
+    Eval(Eval),
+    /// Judge two sample files from any software
+    Compare(Compare),
+    /// Train and judge a suite: one row per model, data set and seed
+    Bench(Bench),
+    /// Rows of a bench folder as terminal table, report.html and table.md
+    Report(Report),
+    /// Data sets: list, fetch, verify, show
+    #[command(subcommand)]
+    Data(Data),
+    /// The self-test kit for the author of a model
+    Check(Check),
+    /// Completions for a shell
+    Completions {
+        /// bash, zsh, fish, elvish, powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Listing {
+    Models,
+    Datasets,
+    Metrics,
+    Samplers,
+    Densities,
+    Suites,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// What to list
+    #[arg(value_enum, default_value = "models")]
+    pub(crate) what: Listing,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  genzoo train realnvp --data moons --seconds 10
+  genzoo train vae/vae --data mnist --data-dir ~/mnist --seconds 120 --out runs/vae
+  genzoo train ddpm --data 'gaussians8{radius=5,sd=1}' --steps 5000 --set train.lr=3e-4
+  genzoo train vae --data mnist --out runs/vae --resume")]
+pub(crate) struct Train {
+    /// Model: realnvp, or flow/realnvp
+    pub(crate) model: String,
+    /// Data set, with parameters if wanted: 'gaussians8{radius=5}'
+    #[arg(long, value_name = "DATASET")]
+    pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Run folder [default: runs/MODEL-DATASET]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on from the last checkpoint in the run folder
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
+/// How long and with what settings.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct How {
+    /// A recipe file laid over the defaults
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Set any key of the recipe: train.lr=3e-4, model.width=128 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Train this many steps
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    pub(crate) steps: Option<u64>,
+    /// Train about this many seconds: turned into steps once, by timing
+    #[arg(long, value_name = "S")]
+    pub(crate) seconds: Option<f64>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  genzoo sample runs/ddpm-moons -n 2000 --out moons.png
+  genzoo sample runs/ddpm-mnist --sampler ddim --set steps=50 --out digits.png
+  genzoo sample runs/ddpm-mnist -n 10000 --out digits.npy")]
+pub(crate) struct Sample {
+    /// Run folder or checkpoint
+    pub(crate) run: PathBuf,
+    /// How many
+    #[arg(short, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) n: u32,
+    /// Sampler; the model's default if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sampler: Option<String>,
+    /// Set an option of the sampler: steps=50 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Seed of the draw
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Weights: raw or ema [default: ema where kept]
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) weights: Option<String>,
+    /// Output: .png (grid or scatter), .npy or .safetensors
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Eval {
+    /// Run folder or checkpoint
+    pub(crate) run: PathBuf,
+    /// Metrics, comma-separated; all that apply if not given
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub(crate) metrics: Option<Vec<String>>,
+    /// Likelihood; the model's most trusted if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) likelihood: Option<String>,
+    /// Set an option of the likelihood: eval.steps=80, or of the sampler: sample.steps=50 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Weights: raw or ema [default: ema where kept]
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) weights: Option<String>,
+    /// Test rows for the likelihood
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub(crate) n_likelihood: Option<u32>,
+    /// Samples for the quality metrics
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=1_000_000))]
+    pub(crate) n_quality: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Compare {
+    /// Real samples: .npy, .safetensors, or a folder of PNGs
+    pub(crate) real: PathBuf,
+    /// Samples to judge
+    pub(crate) fake: PathBuf,
+    /// Metrics, comma-separated; all that apply if not given
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub(crate) metrics: Option<Vec<String>>,
+    /// Name of the array in a safetensors file, if it holds several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  genzoo bench                                          the suite quick
+  genzoo bench toys --seeds 3 --out runs/toys
+  genzoo bench --models realnvp,ddpm --data moons --seconds 10
+  genzoo bench mnist --data-dir ~/mnist --out runs/mnist --resume")]
+pub(crate) struct Bench {
+    /// Suite: quick, toys, mnist, mnist-binary
+    #[arg(default_value = "quick")]
+    pub(crate) suite: String,
+    /// Only these models, comma-separated
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub(crate) models: Option<Vec<String>>,
+    /// These data sets instead of the suite's, comma-separated
+    #[arg(long, value_name = "X,Y")]
+    pub(crate) data: Option<String>,
+    /// Seeds 0 … K−1
+    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: u64,
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Bench folder [default: the first free of runs/SUITE, runs/SUITE-2, …]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Skip finished rows and go on with unfinished runs
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// Bench folder
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Data {
+    /// All data sets
+    List,
+    /// Download a data set, verified before use
+    Fetch {
+        /// Data set
+        dataset: String,
+    },
+    /// Check the files of a data set against their manifest
+    Verify {
+        /// Data set
+        dataset: String,
+    },
+    /// Describe a data set and draw some of its rows
+    Show {
+        /// Data set, with parameters if wanted
+        dataset: String,
+        /// Picture of rows
+        #[arg(long, short, value_name = "FILE.png")]
+        out: Option<PathBuf>,
+        /// How many rows the picture shows
+        #[arg(short, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        n: u32,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// Model: realnvp, or flow/realnvp; all if not given
+    pub(crate) model: Option<String>,
+}

@@ -1,0 +1,239 @@
+//! `genzoo bench`: train and judge a suite, one honest row per model, data set and seed.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use genzoo_core::checkpoint::write_atomic;
+use genzoo_core::{Dataset, Entry, Error, Family};
+use genzoo_lab::evaluate::{EvalOptions, evaluate};
+use genzoo_lab::row::{self, Row, Status};
+use genzoo_lab::suite::{self, Suite};
+
+use crate::args::Bench;
+use crate::eval;
+use crate::output::Output;
+use crate::run::{self, Trained};
+use crate::train::{self, Job, Outcome};
+use crate::zoo::{Registry, full_name};
+use crate::{EVAL_SEED, Opener, signals};
+
+pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Opener) -> anyhow::Result<i32> {
+    let suite = suite::find(&args.suite)?;
+    let entries = chosen(args, registry, suite)?;
+    let datasets: Vec<String> = match &args.data {
+        Some(list) => split_names(list),
+        None => suite.datasets.iter().map(ToString::to_string).collect(),
+    };
+    if entries.is_empty() || datasets.is_empty() {
+        return Err(Error::config("bench", "at least one model and one data set", "none").into());
+    }
+    // Open everything and resolve every recipe first: a typing error must not surface after an hour.
+    let mut works = Vec::new();
+    for name in &datasets {
+        let judge = open.dataset(name, EVAL_SEED)?;
+        for entry in &entries {
+            if entry.spaces.contains(&judge.spec().space) {
+                train::resolve(entry, judge.as_ref(), &budgeted(args, suite, judge.as_ref()))?;
+            } else if args.models.is_some() {
+                crate::zoo::recipe(entry, judge.spec(), judge.name(), None, &[])?;
+            }
+        }
+        works.push(judge);
+    }
+    let folder = bench_folder(args)?;
+    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    let _lock = run::lock(&folder)?;
+    let rows_path = folder.join("rows.jsonl");
+    if rows_path.exists() && !args.resume {
+        return Err(Error::file(&folder, "this folder already holds rows; add --resume to finish them, or choose another --out").into());
+    }
+    let (mut rows, warnings) = row::read(&rows_path)?;
+    for w in warnings {
+        out.note(&w);
+    }
+    let done: HashSet<(String, String, u64)> = rows.iter().map(|r| (r.model.clone(), r.dataset.clone(), r.seed)).collect();
+    let bench = Running { args, suite, out, open, folder: &folder };
+    let start = Instant::now();
+    for judge in &works {
+        if !done.contains(&("real".into(), judge.name().to_string(), EVAL_SEED)) {
+            bench.keep(&mut rows, &rows_path, bench.reference(judge.as_ref())?)?;
+        }
+        for seed in 0..args.seeds {
+            for entry in &entries {
+                let todo = !done.contains(&(entry.info.name.to_string(), judge.name().to_string(), seed));
+                if !todo || !entry.spaces.contains(&judge.spec().space) {
+                    continue;
+                }
+                match bench.one(entry, judge.as_ref(), seed) {
+                    Ok(Some(row)) => bench.keep(&mut rows, &rows_path, row)?,
+                    Ok(None) => return Ok(signals::exit_code()),
+                    // The disk and the user's input are everyone's trouble; the rest is this row's.
+                    Err(e) if e.downcast_ref::<Error>().is_some_and(|e| matches!(e, Error::Io { .. } | Error::Locked { .. })) => return Err(e),
+                    Err(e) => {
+                        let row = eval::failed_row(suite.name, &full_name(entry), judge.as_ref(), seed, format!("{e:#}"));
+                        bench.keep(&mut rows, &rows_path, row)?;
+                    }
+                }
+            }
+        }
+    }
+    crate::report::write(&folder, &rows)?;
+    if out.json() {
+        out.print_json(&rows)?;
+    } else {
+        out.print(&genzoo_lab::report::terminal(&rows, out.width(), out.color()))?;
+        out.print(&format!("{} rows in {:.0} s: {}", rows.len(), start.elapsed().as_secs_f64(), folder.join("report.html").display()))?;
+    }
+    Ok(if rows.iter().all(|r| r.status == Status::Ok) { 0 } else { 3 })
+}
+
+struct Running<'a> {
+    args: &'a Bench,
+    suite: &'static Suite,
+    out: &'a Output,
+    open: &'a Opener,
+    folder: &'a Path,
+}
+
+impl Running<'_> {
+    /// Trains and judges one model. `None` if interrupted.
+    fn one(&self, entry: &'static Entry, judge: &dyn Dataset, seed: u64) -> anyhow::Result<Option<Row>> {
+        let data = self.open.dataset(judge.name(), seed)?;
+        let recipe = train::resolve(entry, data.as_ref(), &budgeted(self.args, self.suite, judge))?;
+        let name = run::folder_name(&format!("{}-{}-{seed}", judge.name(), entry.info.name));
+        let folder = self.folder.join(name);
+        let resume = self.args.resume && folder.join("run.json").exists();
+        let job = Job { entry, data: data.as_ref(), recipe, seed, folder: &folder, resume, device: &self.open.device };
+        let record = match train::train(job, self.out)? {
+            Outcome::Stopped => return Ok(None),
+            Outcome::Diverged(record) => return Ok(Some(eval::bare_row(self.suite.name, &record))),
+            Outcome::Finished(record) | Outcome::Already(record) => record,
+        };
+        let trained = run::load(Registry::new(&[]).with(entry), &folder, None, &self.open.device)?;
+        let options = eval::options(trained.model.as_ref(), &record.recipe, self.suite.evaluation(judge.spec()))?;
+        self.judge(trained, judge, &options).map(Some)
+    }
+
+    /// The row `real`: what the data themselves score.
+    fn reference(&self, judge: &dyn Dataset) -> anyhow::Result<Row> {
+        let model = genzoo_lab::baseline::real(self.open.dataset(judge.name(), EVAL_SEED)?)?;
+        let options = self.suite.evaluation(judge.spec());
+        let spinner = self.out.spinner("real");
+        let evaluation = evaluate(model.as_ref(), judge, &options, &mut |m| spinner.set_message(m.to_string()))?;
+        spinner.finish_and_clear();
+        let name = format!("{}/real", Family::Baseline.name());
+        let mut row = eval::failed_row(self.suite.name, &name, judge, EVAL_SEED, String::new());
+        (row.status, row.reason) = match &evaluation.reason {
+            Some(r) => (Status::Failed, Some(r.clone())),
+            None => (Status::Ok, None),
+        };
+        row.likelihood = evaluation.likelihood;
+        row.likelihoods = evaluation.likelihoods;
+        row.quality = evaluation.quality;
+        row.sampling = evaluation.sampling;
+        let folder = self.folder.join(run::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
+        picture(&folder, &evaluation.samples)?;
+        Ok(row)
+    }
+
+    fn judge(&self, trained: Trained, judge: &dyn Dataset, options: &EvalOptions) -> anyhow::Result<Row> {
+        let spinner = self.out.spinner(&trained.record.model);
+        let evaluation = evaluate(trained.model.as_ref(), judge, options, &mut |m| spinner.set_message(m.to_string()))?;
+        spinner.finish_and_clear();
+        picture(&trained.folder, &evaluation.samples)?;
+        let row = eval::row(self.suite.name, &trained, Some(&evaluation));
+        let text = serde_json::to_string_pretty(&row)? + "\n";
+        write_atomic(&trained.folder.join("eval.json"), text.as_bytes())?;
+        Ok(row)
+    }
+
+    /// Appends a finished row at once: a crash later keeps it.
+    fn keep(&self, rows: &mut Vec<Row>, path: &Path, row: Row) -> anyhow::Result<()> {
+        row::append(path, &row)?;
+        self.out.note(&genzoo_lab::report::line(&row));
+        rows.push(row);
+        Ok(())
+    }
+}
+
+/// The recipe flags of the command line, with the suite's budget where none is given.
+fn budgeted(args: &Bench, suite: &Suite, data: &dyn Dataset) -> crate::args::How {
+    let mut how = args.how.clone();
+    let sets_budget = how.set.iter().any(|s| s.starts_with("train.steps") || s.starts_with("train.seconds"));
+    if how.steps.is_none() && how.seconds.is_none() && !sets_budget {
+        how.seconds = Some(suite.train_seconds(data.spec()));
+    }
+    how
+}
+
+fn chosen(args: &Bench, registry: Registry, suite: &Suite) -> anyhow::Result<Vec<&'static Entry>> {
+    Ok(match &args.models {
+        Some(names) => names.iter().map(|n| registry.find(n.trim())).collect::<Result<_, _>>()?,
+        None => {
+            let all: Vec<&'static Entry> = registry.all().collect();
+            match suite.models {
+                Some(names) => {
+                    let own = all.iter().filter(|e| !crate::models().any(|m| m.info.name == e.info.name));
+                    names.iter().map(|n| registry.find(n)).collect::<Result<Vec<_>, _>>()?.into_iter().chain(own.copied()).collect()
+                }
+                None => all,
+            }
+        }
+    })
+}
+
+/// `a,b{x=1,y=2}` is two names.
+fn split_names(list: &str) -> Vec<String> {
+    let (mut out, mut depth) = (vec![String::new()], 0);
+    for c in list.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                out.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(last) = out.last_mut() {
+            last.push(c);
+        }
+    }
+    out.into_iter().map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect()
+}
+
+fn bench_folder(args: &Bench) -> anyhow::Result<PathBuf> {
+    if let Some(out) = &args.out {
+        if out.exists() && !out.is_dir() {
+            return Err(Error::file(out, "expected a folder, found a file; choose another --out").into());
+        }
+        return Ok(out.clone());
+    }
+    let base = PathBuf::from("runs").join(&args.suite);
+    if args.resume || !base.exists() {
+        return Ok(base);
+    }
+    (2..10_000)
+        .map(|i| PathBuf::from("runs").join(format!("{}-{i}", args.suite)))
+        .find(|p| !p.exists())
+        .ok_or_else(|| Error::config("--out", "a folder", "none of runs/SUITE-2 … is free").into())
+}
+
+/// Keeps some samples and their picture in `samples/`.
+fn picture(folder: &Path, samples: &genzoo_core::Tensor) -> anyhow::Result<()> {
+    let dir = folder.join("samples");
+    std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+    genzoo_lab::samples::write(&dir.join("samples.png"), samples)?;
+    Ok(genzoo_lab::samples::write(&dir.join("samples.npy"), samples)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_names;
+
+    #[test]
+    fn commas_inside_braces_belong_to_the_name() {
+        assert_eq!(split_names("moons,gaussians8{radius=5,sd=1}, rings"), ["moons", "gaussians8{radius=5,sd=1}", "rings"]);
+    }
+}

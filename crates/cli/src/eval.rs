@@ -1,0 +1,128 @@
+//! `genzoo eval`: likelihood, quality and speed of a trained run.
+
+use genzoo_core::checkpoint::write_atomic;
+use genzoo_core::{Dataset, Error, Model, Recipe};
+use genzoo_lab::evaluate::{EvalOptions, Evaluation, evaluate};
+use genzoo_lab::row::{Budget, Row, Status};
+use serde_json::json;
+
+use crate::args::Eval;
+use crate::output::Output;
+use crate::run::{self, RunRecord, Trained};
+use crate::sample::choice;
+use crate::zoo::Registry;
+use crate::EVAL_SEED;
+
+pub(crate) fn command(args: &Eval, registry: Registry, out: &Output, open: &crate::Opener) -> anyhow::Result<i32> {
+    let trained = run::load(registry, &args.run, args.weights.as_deref(), &open.device)?;
+    let data = open.dataset(&trained.record.dataset, EVAL_SEED)?;
+    let of = |section: &str| args.set.iter().filter(|s| s.starts_with(section)).cloned().collect::<Vec<_>>();
+    if let Some(stray) = args.set.iter().find(|s| !s.starts_with("eval.") && !s.starts_with("sample.")) {
+        return Err(Error::config("--set", "a key of [eval] or [sample], e.g. eval.steps=80", stray).into());
+    }
+    let recipe = Recipe {
+        sample: choice(&trained.record.recipe.sample, "sampler", None, &of("sample."), "sample."),
+        eval: choice(&trained.record.recipe.eval, "likelihood", args.likelihood.as_deref(), &of("eval."), "eval."),
+        ..trained.record.recipe.clone()
+    };
+    let suite = genzoo_lab::suite::default_evaluation(data.spec());
+    let mut options = options(trained.model.as_ref(), &recipe, suite)?;
+    options.metrics.clone_from(&args.metrics);
+    if let Some(n) = args.n_likelihood {
+        options.n_likelihood = n as usize;
+    }
+    if let Some(n) = args.n_quality {
+        options.n_quality = n as usize;
+    }
+    let spinner = out.spinner(&trained.record.model);
+    let evaluation = evaluate(trained.model.as_ref(), data.as_ref(), &options, &mut |m| spinner.set_message(m.to_string()))?;
+    spinner.finish_and_clear();
+    let row = row("eval", &trained, Some(&evaluation));
+    let folder = &trained.folder;
+    write_atomic(&folder.join("eval.json"), (serde_json::to_string_pretty(&row)? + "\n").as_bytes())?;
+    if out.json() {
+        out.print_json(&row)?;
+    } else {
+        out.print(&genzoo_lab::report::terminal(std::slice::from_ref(&row), out.width(), out.color()))?;
+        out.print(&genzoo_lab::report::details(&row))?;
+    }
+    Ok(if row.status == Status::Ok { 0 } else { 3 })
+}
+
+/// The choices a recipe makes for its own evaluation.
+pub(crate) fn options(model: &dyn Model, recipe: &Recipe, mut options: EvalOptions) -> genzoo_core::Result<EvalOptions> {
+    let (name, table) = genzoo_core::recipe::sampler_choice(&recipe.sample, model.samplers())?;
+    options.sampler = Some((name.to_string(), table));
+    if !model.densities().is_empty() {
+        let (name, table) = genzoo_core::recipe::density_choice(&recipe.eval, model.densities())?;
+        options.density = Some((name.to_string(), table));
+    } else if let Some(key) = recipe.eval.keys().next() {
+        return Err(Error::config(format!("eval.{key}"), "nothing: this model has no likelihood", "a value"));
+    }
+    Ok(options)
+}
+
+/// The row of a run; without an evaluation it only says how training ended.
+pub(crate) fn row(suite: &str, trained: &Trained, evaluation: Option<&Evaluation>) -> Row {
+    let mut row = bare_row(suite, &trained.record);
+    row.weights = trained.weights.to_string();
+    if let Some(e) = evaluation {
+        row.likelihood.clone_from(&e.likelihood);
+        row.likelihoods.clone_from(&e.likelihoods);
+        row.quality.clone_from(&e.quality);
+        row.sampling.clone_from(&e.sampling);
+        if let Some(reason) = &e.reason {
+            row.status = Status::Failed;
+            row.reason = Some(reason.clone());
+        }
+    }
+    row
+}
+
+/// A row that knows only the run.
+pub(crate) fn bare_row(suite: &str, record: &RunRecord) -> Row {
+    let (family, model) = record.model.split_once('/').unwrap_or(("", &record.model));
+    let steps = record.seconds.is_none().then_some(record.steps);
+    let diverged = record.status == run::Status::Diverged;
+    Row {
+        schema: 1,
+        suite: suite.to_string(),
+        model: model.to_string(),
+        family: family.to_string(),
+        dataset: record.dataset.clone(),
+        seed: record.seed,
+        status: if diverged { Status::Diverged } else { Status::Ok },
+        reason: record.reason.clone(),
+        parameters: record.parameters,
+        weights: "raw".to_string(),
+        budget: Budget { seconds: record.seconds, steps },
+        train: record.train.clone(),
+        machine: json!(record.machine),
+        version: record.version.clone(),
+        commit: record.commit.clone(),
+        data_sha256: Some(record.data_sha256.clone()),
+        recipe_sha256: Some(record.recipe_sha256.clone()),
+        ..Row::default()
+    }
+}
+
+/// A row of a model that could not even be trained.
+pub(crate) fn failed_row(suite: &str, model: &str, data: &dyn Dataset, seed: u64, reason: String) -> Row {
+    let (family, name) = model.split_once('/').unwrap_or(("", model));
+    Row {
+        schema: 1,
+        suite: suite.to_string(),
+        model: name.to_string(),
+        family: family.to_string(),
+        dataset: data.name().to_string(),
+        seed,
+        status: Status::Failed,
+        reason: Some(reason),
+        weights: "raw".to_string(),
+        machine: json!(crate::machine::Machine::here()),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        commit: crate::machine::commit(),
+        data_sha256: Some(data.sha256()),
+        ..Row::default()
+    }
+}

@@ -10,7 +10,10 @@ use crate::rows;
 pub(crate) fn slope(points: &[(f64, f64)]) -> f64 {
     let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
     let n = logs.len() as f64;
-    let (mx, my) = (logs.iter().map(|p| p.0).sum::<f64>() / n, logs.iter().map(|p| p.1).sum::<f64>() / n);
+    let (mx, my) = (
+        logs.iter().map(|p| p.0).sum::<f64>() / n,
+        logs.iter().map(|p| p.1).sum::<f64>() / n,
+    );
     logs.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum::<f64>()
         / logs.iter().map(|p| (p.0 - mx).powi(2)).sum::<f64>()
 }
@@ -84,8 +87,16 @@ impl Mixture {
     pub(crate) fn noised(&self, alpha: f64, sigma: f64) -> Self {
         Self {
             weights: self.weights.clone(),
-            means: self.means.iter().map(|m| m.iter().map(|m| alpha * m).collect()).collect(),
-            variances: self.variances.iter().map(|v| alpha * alpha * v + sigma * sigma).collect(),
+            means: self
+                .means
+                .iter()
+                .map(|m| m.iter().map(|m| alpha * m).collect())
+                .collect(),
+            variances: self
+                .variances
+                .iter()
+                .map(|v| alpha * alpha * v + sigma * sigma)
+                .collect(),
             log_z: self.log_z,
         }
     }
@@ -109,7 +120,10 @@ impl Mixture {
     /// Log-densities of every row.
     pub(crate) fn log_densities(&self, x: &Tensor) -> Result<Vec<f64>> {
         let d = x.dim(1)?;
-        Ok(rows::host(x)?.chunks(d).map(|row| self.log_density(row).0).collect())
+        Ok(rows::host(x)?
+            .chunks(d)
+            .map(|row| self.log_density(row).0)
+            .collect())
     }
 }
 
@@ -127,7 +141,10 @@ impl Energy for Mixture {
             gradients.extend(gradient.iter().map(|g| -g));
         }
         let energies = Tensor::from_vec(energies, b, x.device())?.to_dtype(x.dtype())?;
-        Ok((energies, Tensor::from_vec(gradients, (b, d), x.device())?.to_dtype(x.dtype())?))
+        Ok((
+            energies,
+            Tensor::from_vec(gradients, (b, d), x.device())?.to_dtype(x.dtype())?,
+        ))
     }
 }
 
@@ -153,7 +170,11 @@ impl Velocity for MixtureFlow {
     fn velocity_vjp(&self, x: &Tensor, t: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
         let d = x.dim(1)?;
         let (mut velocity, mut product) = (Vec::new(), Vec::new());
-        for ((x, v), t) in rows::host(x)?.chunks(d).zip(rows::host(v)?.chunks(d)).zip(rows::host(t)?) {
+        for ((x, v), t) in rows::host(x)?
+            .chunks(d)
+            .zip(rows::host(v)?.chunks(d))
+            .zip(rows::host(t)?)
+        {
             let law = self.at(t);
             let score = law.log_density(x).1;
             velocity.extend(x.iter().zip(score).map(|(x, s)| -0.5 * self.rate * (x + s)));

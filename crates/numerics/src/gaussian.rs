@@ -261,12 +261,12 @@ mod tests {
             // d/dz of c·x(z) is Lᵀc; x is affine in z, so a difference quotient is exact.
             let c = Tensor::new(&[[1.0f64, -0.7], [0.2, 2.0]], &Device::Cpu)?;
             let pulled = gaussian.pull_gradient(&c)?.to_vec2::<f64>()?;
-            for j in 0..2 {
+            for j in [0, 1] {
                 let unit = Tensor::new(&[[1.0 - j as f64, j as f64]; 2], &Device::Cpu)?;
                 let moved = (gaussian.colour(&(&z + unit)?)? - &x)?;
                 let change = (moved * &c)?.sum(1)?.to_vec1::<f64>()?;
-                for i in 0..2 {
-                    assert!((change[i] - pulled[i][j]).abs() < 1e-14);
+                for (change, pulled) in change.iter().zip(&pulled) {
+                    assert!((change - pulled[j]).abs() < 1e-14);
                 }
             }
         }

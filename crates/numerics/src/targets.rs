@@ -6,16 +6,10 @@ use genzoo_core::{Noise, Result};
 
 use crate::rows;
 
-/// Least-squares slope of log y on log x: the order of convergence of (step, error) pairs.
+/// The order of convergence of (step, error) pairs.
 pub(crate) fn slope(points: &[(f64, f64)]) -> f64 {
-    let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
-    let n = logs.len() as f64;
-    let (mx, my) = (
-        logs.iter().map(|p| p.0).sum::<f64>() / n,
-        logs.iter().map(|p| p.1).sum::<f64>() / n,
-    );
-    logs.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum::<f64>()
-        / logs.iter().map(|p| (p.0 - mx).powi(2)).sum::<f64>()
+    let (steps, errors): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+    genzoo_testkit::order_of_convergence(&errors, &steps)
 }
 
 /// A mixture of isotropic Gaussians, whose energy is shifted by `log_z`.

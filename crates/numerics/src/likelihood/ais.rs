@@ -97,8 +97,7 @@ pub struct AisEstimate {
 impl AisEstimate {
     /// Whether the weights are worth fewer than ten independent ones: then `log_z` must not be reported.
     pub fn is_degenerate(&self) -> bool {
-        // Written so that NaN counts as degenerate.
-        !(self.effective_sample_size >= DEGENERATE)
+        self.effective_sample_size.is_nan() || self.effective_sample_size < DEGENERATE
     }
 
     /// The standard error of log Ẑ over resampled chains; steadier than the delta method where weights are uneven.
@@ -280,7 +279,7 @@ impl Ais {
             let mut walkers = path.at(z)?;
             evaluations += 1;
             let mut log_w = vec![0.0; n];
-            for i in 0..rungs {
+            for (i, rate) in acceptance.iter_mut().enumerate() {
                 let k = if samples.is_none() { i + 1 } else { rungs - i };
                 let gaps = rows::host(&(&walkers.base - &walkers.target)?)?;
                 let width = plan.betas[k] - plan.betas[k - 1];
@@ -292,7 +291,7 @@ impl Ais {
                 }
                 for _ in 0..self.transitions {
                     let moved = path.transition(&mut walkers, plan.betas[next], plan.steps[next], noise)?;
-                    moved.iter().for_each(|&a| acceptance[i].push(a));
+                    moved.iter().for_each(|&a| rate.push(a));
                     evaluations += 1;
                 }
             }

@@ -106,7 +106,7 @@ fn npy_read(path: &Path) -> Result<Tensor> {
         .collect::<Result<_>>()?;
     let count = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).filter(|&c| c <= MAX_ELEMENTS);
     let count = count.ok_or_else(|| bad("a shape that is too large"))?;
-    let size = descr[descr.len().min(2)..].parse::<usize>().unwrap_or(0);
+    let size = descr.get(2..).and_then(|s| s.parse::<usize>().ok()).unwrap_or(0);
     if Some(data.len()) != count.checked_mul(size) {
         return Err(bad(&format!("{} bytes of data for shape {dims:?} of type {descr}", data.len())));
     }

@@ -93,6 +93,15 @@ pub enum Error {
         holder: String,
     },
 
+    /// A server that did not deliver.
+    #[error("{url}: {problem}")]
+    Network {
+        /// What was asked for.
+        url: String,
+        /// Expected and found.
+        problem: String,
+    },
+
     /// Something this model, data set or build does not offer.
     #[error("{0}")]
     Unsupported(String),

@@ -3,12 +3,19 @@
 //! [`DATASETS`] is the list from which opening, listing and help follow. A data set adds its own file and
 //! its line there.
 
+mod amat;
 pub mod epochs;
+#[cfg(feature = "hub")]
+pub mod hub;
+pub mod idx;
+pub mod manifest;
+pub mod mnist;
 pub mod pixels;
 mod registry;
 mod subset;
 mod toys;
 
+pub use manifest::verify;
 pub use registry::{
     Accepts, Arguments, DATASETS, DatasetEntry, DatasetKind, OpenOptions, Parameter, Preset, open,
 };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use genzoo_core::{Dataset, Error, Result};
 
-use super::toys;
+use super::{mnist, toys};
 
 /// Every data set: listing, help and opening follow from this slice.
 pub static DATASETS: &[&DatasetEntry] = &[
@@ -22,6 +22,8 @@ pub static DATASETS: &[&DatasetEntry] = &[
     &toys::BANANA,
     &toys::TWO_MODES,
     &toys::MIXTURE1D,
+    &mnist::MNIST,
+    &mnist::FASHION_MNIST,
 ];
 
 /// Where data lie and how they are drawn.

@@ -1,0 +1,332 @@
+//! MNIST and sets of its shape, from local idx files that their manifest vouches for.
+//!
+//! | split      | rows                                                                          |
+//! |------------|-------------------------------------------------------------------------------|
+//! | train      | the training file without the validation rows: 55 000                         |
+//! | validation | 5 000 rows of the training file, chosen once by the stream `validation/mnist` |
+//! | test       | the test file: 10 000                                                         |
+//!
+//! Bytes are read once and shared. `space=u8` presents `x̃ = (k+u)/256`; `binary_dynamic` draws
+//! `x ~ Bernoulli(k/255)` anew for every address; `binary_static` serves the files of Larochelle and Murray
+//! (2011) with their own split and without labels where they lie in the folder, else one draw of ours. The name
+//! of the opened data set says which of the two it is.
+
+use std::ops::Range;
+use std::path::Path;
+
+use genzoo_core::{Batch, DataSpec, Dataset, Error, Noise, Result, Space, Split};
+use sha2::{Digest, Sha256};
+
+use super::epochs::Epochs;
+use super::idx::hex;
+use super::manifest::{Larochelle, Manifest, Role};
+use super::pixels::Pixels;
+use super::registry::{Accepts, Arguments, DatasetEntry, DatasetKind, OpenOptions, Parameter};
+use super::{amat, split_name};
+
+/// The values `space=` accepts.
+pub const SPACES: &[&str] = &[
+    "u8",
+    "binary_dynamic",
+    "binary_static",
+    "binary_static(genzoo)",
+    "binary_static(larochelle)",
+];
+
+const PARAMETERS: &[Parameter] = &[Parameter {
+    name: "space",
+    default: "u8",
+    accepts: Accepts::OneOf(SPACES),
+    meaning: "bytes, or pixels drawn as 0 and 1: anew each epoch, or once",
+}];
+
+/// `mnist`.
+pub static MNIST: DatasetEntry = DatasetEntry {
+    name: "mnist",
+    summary: "28×28 grey handwritten digits, 55,000 + 5,000 + 10,000, from local files or the hub",
+    kind: DatasetKind::Image,
+    parameters: PARAMETERS,
+    presets: &[],
+    open: |arguments, options| open("mnist", arguments, options),
+};
+
+/// `fashion-mnist`.
+pub static FASHION_MNIST: DatasetEntry = DatasetEntry {
+    name: "fashion-mnist",
+    summary: "28×28 grey articles of clothing, 55,000 + 5,000 + 10,000, from local files",
+    kind: DatasetKind::Image,
+    parameters: PARAMETERS,
+    presets: &[],
+    open: |arguments, options| open("fashion-mnist", arguments, options),
+};
+
+/// Images with labels in memory.
+#[derive(Debug)]
+pub struct Images {
+    name: String,
+    spec: DataSpec,
+    sha256: String,
+    pixels: Pixels,
+    epochs: Epochs,
+    dims: usize,
+    stores: Vec<Store>,
+    splits: [Served; 3],
+}
+
+/// The contents of one pair of files.
+#[derive(Debug)]
+struct Store {
+    bytes: Vec<u8>,
+    labels: Option<Vec<u8>>,
+}
+
+/// Which rows of which store a split serves; `None` serves all in order.
+#[derive(Debug)]
+struct Served {
+    store: usize,
+    index: Option<Vec<u32>>,
+}
+
+fn open(name: &str, arguments: &Arguments, options: &OpenOptions) -> Result<Box<dyn Dataset>> {
+    let manifest = Manifest::named(name)?;
+    let dir = options.data_dir.as_deref();
+    let images = match arguments.word("space")? {
+        "binary_static" | "binary_static(larochelle)" if manifest.larochelle.is_none() => Images::read(
+            &manifest,
+            &manifest.locate(dir)?,
+            Space::BinaryStatic,
+            options.seed,
+        )?,
+        "binary_static" => match larochelle_folder(&manifest, dir) {
+            Some(found) => Images::read_larochelle(&manifest, &found, options.seed)?,
+            None => Images::read(
+                &manifest,
+                &manifest.locate(dir)?,
+                Space::BinaryStatic,
+                options.seed,
+            )?,
+        },
+        "binary_static(larochelle)" => {
+            let found = larochelle_folder(&manifest, dir).unwrap_or_else(|| manifest.fetch_dir(dir));
+            Images::read_larochelle(&manifest, &found, options.seed)?
+        }
+        "binary_static(genzoo)" => Images::read(
+            &manifest,
+            &manifest.locate(dir)?,
+            Space::BinaryStatic,
+            options.seed,
+        )?,
+        "binary_dynamic" => Images::read(
+            &manifest,
+            &manifest.locate(dir)?,
+            Space::BinaryDynamic,
+            options.seed,
+        )?,
+        _ => Images::read(&manifest, &manifest.locate(dir)?, Space::U8, options.seed)?,
+    };
+    Ok(Box::new(images))
+}
+
+/// The first folder of the search path with all three files.
+fn larochelle_folder(manifest: &Manifest, data_dir: Option<&Path>) -> Option<std::path::PathBuf> {
+    let files = manifest.larochelle.as_ref()?;
+    let all = |dir: &std::path::PathBuf| larochelle_files(files).iter().all(|f| amat::is_present(dir, f));
+    manifest.search_path(data_dir).into_iter().find(all)
+}
+
+fn larochelle_files(files: &Larochelle) -> [&super::manifest::AmatFile; 3] {
+    [&files.train, &files.validation, &files.test]
+}
+
+impl Images {
+    /// Reads the four idx files in `dir`, checks them against the manifest and presents them in a space.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the first file that is missing, damaged or not the manifest's.
+    pub fn read(manifest: &Manifest, dir: &Path, space: Space, seed: u64) -> Result<Self> {
+        let mut hash = Sha256::new();
+        let mut stores = Vec::new();
+        for (images, labels) in [
+            (Role::TrainImages, Role::TrainLabels),
+            (Role::TestImages, Role::TestLabels),
+        ] {
+            let (images, labels) = (manifest.read(images, dir)?, manifest.read(labels, dir)?);
+            if images.dims[0] != labels.dims[0] {
+                let expected = format!("as many labels as the {} images", images.dims[0]);
+                return Err(Error::file(
+                    dir,
+                    format!("expected {expected}, found {}", labels.dims[0]),
+                ));
+            }
+            hash.update(format!("{}\n{}\n", images.sha256, labels.sha256));
+            stores.push(Store {
+                bytes: images.data,
+                labels: Some(labels.data),
+            });
+        }
+        let rows = manifest.file(Role::TrainImages)?.rows;
+        let (train, validation) = validation_split(&manifest.name, rows, manifest.validation);
+        let splits = [
+            Served {
+                store: 0,
+                index: Some(train),
+            },
+            Served {
+                store: 0,
+                index: Some(validation),
+            },
+            Served {
+                store: 1,
+                index: None,
+            },
+        ];
+        let label = match space {
+            Space::BinaryStatic => "binary_static(genzoo)",
+            Space::BinaryDynamic => "binary_dynamic",
+            Space::U8 | Space::Continuous => "u8",
+        };
+        Ok(Self::new(
+            manifest,
+            label,
+            space,
+            seed,
+            hex(&hash.finalize()),
+            stores,
+            splits,
+        ))
+    }
+
+    /// Reads the fixed binarisation of Larochelle and Murray from `dir`.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the first file that is missing or not the manifest's.
+    pub fn read_larochelle(manifest: &Manifest, dir: &Path, seed: u64) -> Result<Self> {
+        let Some(files) = &manifest.larochelle else {
+            return Err(Error::Unsupported(format!(
+                "{} has no binarisation by Larochelle and Murray",
+                manifest.name
+            )));
+        };
+        let pixels = manifest.shape.iter().product();
+        let mut hash = Sha256::new();
+        let mut stores = Vec::new();
+        for file in larochelle_files(files) {
+            // Bytes 0 and 255 are drawn as exactly 0 and 1.
+            let bytes = amat::read(dir, file, pixels)?
+                .into_iter()
+                .map(|b| b * 255)
+                .collect();
+            hash.update(format!("{}\n", file.sha256));
+            stores.push(Store { bytes, labels: None });
+        }
+        let splits = [0, 1, 2].map(|store| Served { store, index: None });
+        let (label, sha256) = ("binary_static(larochelle)", hex(&hash.finalize()));
+        Ok(Self::new(
+            manifest,
+            label,
+            Space::BinaryStatic,
+            seed,
+            sha256,
+            stores,
+            splits,
+        ))
+    }
+
+    fn new(
+        manifest: &Manifest,
+        label: &str,
+        space: Space,
+        seed: u64,
+        sha256: String,
+        stores: Vec<Store>,
+        splits: [Served; 3],
+    ) -> Self {
+        let noise = Noise::new(seed).fork(&manifest.name);
+        let dims: usize = manifest.shape.iter().product();
+        let len = |s: &Served| {
+            s.index
+                .as_ref()
+                .map_or(stores[s.store].bytes.len() / dims, Vec::len) as u64
+        };
+        let epochs = Epochs::new(&noise, len(&splits[0]), len(&splits[1]), len(&splits[2]));
+        let pixels = Pixels::new(&manifest.name, space, manifest.shape, &noise);
+        let spec = pixels.spec(stores[0].labels.is_some().then_some(manifest.classes));
+        let name = match label {
+            "u8" => manifest.name.clone(),
+            _ => format!("{}{{space={label}}}", manifest.name),
+        };
+        Self {
+            name,
+            spec,
+            sha256,
+            pixels,
+            epochs,
+            dims,
+            stores,
+            splits,
+        }
+    }
+}
+
+/// Training rows and validation rows, both in the order of the file. The choice is the same for every seed.
+fn validation_split(name: &str, rows: usize, validation: usize) -> (Vec<u32>, Vec<u32>) {
+    let order = Noise::new(0).fork("validation").fork(name).permutation(rows);
+    let mut chosen = vec![false; rows];
+    for &i in order.iter().take(validation) {
+        chosen[i] = true;
+    }
+    let pick = |which: bool| {
+        (0..rows as u32)
+            .filter(|i| chosen[*i as usize] == which)
+            .collect()
+    };
+    (pick(false), pick(true))
+}
+
+impl Dataset for Images {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn spec(&self) -> &DataSpec {
+        &self.spec
+    }
+
+    fn len(&self, split: Split) -> Option<u64> {
+        Some(self.epochs.len(split))
+    }
+
+    fn rows(&self, split: Split, rows: Range<u64>) -> Result<Batch> {
+        let served = &self.splits[split as usize];
+        let store = &self.stores[served.store];
+        let mut items = self.epochs.items(split, rows.clone())?;
+        if let Some(index) = &served.index {
+            items.iter_mut().for_each(|i| *i = u64::from(index[*i as usize]));
+        }
+        let mut bytes = Vec::with_capacity(items.len() * self.dims);
+        for &i in &items {
+            let at = i as usize * self.dims;
+            let row = store.bytes.get(at..at + self.dims);
+            bytes.extend_from_slice(row.ok_or_else(|| self.out_of_range(split, i))?);
+        }
+        let labels = store
+            .labels
+            .as_ref()
+            .map(|l| items.iter().map(|&i| u32::from(l[i as usize])).collect());
+        self.pixels.batch(split, rows, &items, &bytes, labels)
+    }
+
+    fn sha256(&self) -> String {
+        self.sha256.clone()
+    }
+}
+
+impl Images {
+    fn out_of_range(&self, split: Split, item: u64) -> Error {
+        Error::data(
+            format!("{} {}", self.name, split_name(split)),
+            "a row of the file",
+            item,
+        )
+    }
+}

@@ -1,9 +1,18 @@
-//! One pass over parameter, gradient and moments: Adam, AdamW and SGD on raw slices, and the squared norm.
+//! Optimiser steps in one pass over the raw slices of parameter, gradient and moments.
 
-use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
+use std::cell::Cell;
+
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+use crate::activation::par_blocks;
+use crate::real::Real;
+use crate::reduce::fold_lanes;
+use crate::simd::{Job, dispatch};
+use crate::support::{Shared, is_fast, with_real, with_slice};
 
 /// The constants of one Adam move; see [`adam`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// Learning rate of this move.
     pub lr: f64,
@@ -24,7 +33,7 @@ pub struct AdamStep {
 }
 
 /// The constants of one move of gradient descent; see [`sgd`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
     /// Learning rate of this move.
     pub lr: f64,
@@ -36,113 +45,305 @@ pub struct SgdStep {
     pub scale: f64,
 }
 
-/// `Σ gᵢ²` in f64, summed in one fixed order.
-///
-/// # Errors
-/// For tensors that are not floats.
-pub fn squared_norm(g: &Tensor) -> Result<f64> {
-    let g = g.flatten_all()?;
-    Ok(match g.dtype() {
-        DType::F32 => g
-            .to_vec1::<f32>()?
-            .iter()
-            .map(|&x| f64::from(x) * f64::from(x))
-            .sum(),
-        _ => g
-            .to_dtype(DType::F64)?
-            .to_vec1::<f64>()?
-            .iter()
-            .map(|x| x * x)
-            .sum(),
-    })
-}
-
-/// One move of Adam (Kingma & Ba 2014, Algorithm 1) or AdamW, in place on `w`, `m` and `v`:
+/// One move of Adam (Kingma & Ba 2015, arXiv:1412.6980, Alg. 1) or AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101,
+/// Alg. 2), in place on the parameter `w` and its moments `m` and `v`:
 ///
 /// ```text
-/// m ← β₁m + (1−β₁)g    v ← β₂v + (1−β₂)g²    w ← w − lr · m̂ / (√v̂ + ε)
+/// g ← scale · g  (+ λ w, without `decoupled`)        w ← w − lr λ w  (with `decoupled`)
+/// m ← β₁ m + (1 − β₁) g        v ← β₂ v + (1 − β₂) g²        w ← w − lr · m̂ / (√v̂ + ε)
+/// m̂ = m / (1 − β₁ᵗ)            v̂ = v / (1 − β₂ᵗ)
 /// ```
 ///
 /// # Errors
-/// If shapes or types differ.
+/// If shapes or types differ, two tensors share their storage, or they are not contiguous and on the CPU.
 pub fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, step: &AdamStep) -> Result<()> {
-    let t = step.moves.min(i32::MAX as u64) as i32;
+    same("adam", w, &[g, m, v])?;
+    let t = step.moves.clamp(1, i32::MAX as u64) as i32;
     let (c1, c2) = (1.0 - step.beta1.powi(t), 1.0 - step.beta2.powi(t));
-    let s = *step;
-    let rule = move |w: f64, g: f64, m: &mut f64, v: &mut f64| {
-        let (mut w, mut g) = (w, g * s.scale);
-        if s.decoupled {
-            w -= s.lr * s.weight_decay * w;
-        } else {
-            g += s.weight_decay * w;
-        }
-        *m = s.beta1 * *m + (1.0 - s.beta1) * g;
-        *v = s.beta2 * *v + (1.0 - s.beta2) * g * g;
-        w - s.lr * (*m / c1) / ((*v / c2).sqrt() + s.eps)
-    };
-    apply(w, g, m, v, &rule)
+    let g = g.contiguous()?;
+    with_real!(w.dtype(), T, {
+        let decay = step.lr * step.weight_decay;
+        let coefficients = AdamCoefficients {
+            keep: T::of(if step.decoupled { 1.0 - decay } else { 1.0 }),
+            decay: T::of(if step.decoupled { 0.0 } else { step.weight_decay }),
+            rate: T::of(step.lr / c1),
+            beta1: T::of(step.beta1),
+            beta2: T::of(step.beta2),
+            rest1: T::of(1.0 - step.beta1),
+            rest2: T::of(1.0 - step.beta2),
+            root: T::of(1.0 / c2.sqrt()),
+            eps: T::of(step.eps),
+            scale: T::of(step.scale),
+        };
+        with_slice::<T, _>(&g, |g| {
+            in_place::<T>(m, |m| {
+                in_place::<T>(v, |v| {
+                    in_place::<T>(w, |w| {
+                        let (m, v) = (Shared::new(m), Shared::new(v));
+                        par_blocks(w, |at, w| {
+                            // SAFETY: blocks are disjoint ranges of parameter indices.
+                            let (m, v) = unsafe { (m.part(at, w.len()), v.part(at, w.len())) };
+                            dispatch(AdamJob {
+                                g: &g[at..at + w.len()],
+                                w,
+                                m,
+                                v,
+                                c: coefficients,
+                            });
+                        });
+                        Ok(())
+                    })
+                })
+            })
+        })
+    })
 }
 
-/// One move of gradient descent with momentum, in place on `w` and `m`: `m ← μm + g`, `w ← w − lr·m`.
+/// One move of gradient descent with momentum, in place on `w` and `m`:
+/// `m ← μ m + scale · g + λ w`, `w ← w − lr · m`.
 ///
 /// # Errors
-/// If shapes or types differ.
+/// If shapes or types differ, two tensors share their storage, or they are not contiguous and on the CPU.
 pub fn sgd(w: &Tensor, g: &Tensor, m: &Tensor, step: &SgdStep) -> Result<()> {
-    let s = *step;
-    let rule = move |w: f64, g: f64, m: &mut f64, _: &mut f64| {
-        *m = s.momentum * *m + g * s.scale + s.weight_decay * w;
-        w - s.lr * *m
-    };
-    apply(w, g, m, m, &rule)
+    same("sgd", w, &[g, m])?;
+    let g = g.contiguous()?;
+    with_real!(w.dtype(), T, {
+        let (lr, momentum) = (T::of(step.lr), T::of(step.momentum));
+        let (decay, scale) = (T::of(step.weight_decay), T::of(step.scale));
+        with_slice::<T, _>(&g, |g| {
+            in_place::<T>(m, |m| {
+                in_place::<T>(w, |w| {
+                    let m = Shared::new(m);
+                    par_blocks(w, |at, w| {
+                        // SAFETY: blocks are disjoint ranges of parameter indices.
+                        let m = unsafe { m.part(at, w.len()) };
+                        dispatch(SgdJob {
+                            g: &g[at..at + w.len()],
+                            w,
+                            m,
+                            lr,
+                            momentum,
+                            decay,
+                            scale,
+                        });
+                    });
+                    Ok(())
+                })
+            })
+        })
+    })
 }
 
-type Rule<'a> = &'a (dyn Fn(f64, f64, &mut f64, &mut f64) -> f64 + Sync);
-
-fn apply(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, rule: Rule<'_>) -> Result<()> {
-    let flat = |t: &Tensor| t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
-    if w.dims() != g.dims() {
-        bail!(
-            "gradient of shape {:?} for a parameter of shape {:?}",
-            g.dims(),
-            w.dims()
-        );
-    }
-    let (ws, gs, mut ms, mut vs) = (flat(w)?, flat(g)?, flat(m)?, flat(v)?);
-    let out: Vec<f64> = (0..ws.len())
-        .map(|i| rule(ws[i], gs[i], &mut ms[i], &mut vs[i]))
-        .collect();
-    assign(w, out)?;
-    if !std::ptr::eq(m, v) {
-        assign(v, vs)?;
-    }
-    assign(m, ms)
+/// Exponential moving average in place: `average ← decay · average + (1 − decay) · value`.
+///
+/// # Errors
+/// If shapes or types differ, the two share their storage, or they are not contiguous and on the CPU.
+pub fn ema(average: &Tensor, value: &Tensor, decay: f64) -> Result<()> {
+    same("ema", average, &[value])?;
+    let value = value.contiguous()?;
+    with_real!(average.dtype(), T, {
+        with_slice::<T, _>(&value, |x| {
+            in_place::<T>(average, |average| {
+                let rest = T::of(1.0 - decay);
+                par_blocks(average, |at, a| {
+                    dispatch(EmaJob {
+                        x: &x[at..at + a.len()],
+                        a,
+                        rest,
+                    })
+                });
+                Ok(())
+            })
+        })
+    })
 }
 
-struct Assign(Vec<f64>);
-
-impl InplaceOp2 for Assign {
-    fn name(&self) -> &'static str {
-        "assign"
+/// `Σ x²` in f64, in an order that depends on the size alone.
+///
+/// # Errors
+/// On integer tensors.
+pub fn squared_norm(x: &Tensor) -> Result<f64> {
+    if !is_fast(x) {
+        return x.to_dtype(candle_core::DType::F64)?.sqr()?.sum_all()?.to_scalar();
     }
+    const BLOCK: usize = 16 * 1024;
+    let x = x.contiguous()?;
+    with_real!(x.dtype(), T, {
+        with_slice::<T, _>(&x, |x| {
+            let partial: Vec<f64> = x
+                .par_chunks(BLOCK)
+                .with_min_len(4)
+                .map(|b| dispatch(SquaresJob(b)))
+                .collect();
+            Ok(partial.iter().sum())
+        })
+    })
+}
 
-    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
-        let v = &self.0;
-        let Some((start, end)) = l1.contiguous_offsets() else {
-            bail!("parameters must be contiguous")
-        };
-        match s1 {
-            CpuStorage::F32(s) => s[start..end]
-                .iter_mut()
-                .zip(v.iter())
-                .for_each(|(a, b)| *a = *b as f32),
-            CpuStorage::F64(s) => s[start..end].copy_from_slice(v),
-            _ => bail!("parameters must be f32 or f64"),
+#[derive(Clone, Copy)]
+struct AdamCoefficients<T> {
+    keep: T,
+    decay: T,
+    rate: T,
+    beta1: T,
+    beta2: T,
+    rest1: T,
+    rest2: T,
+    root: T,
+    eps: T,
+    scale: T,
+}
+
+struct AdamJob<'a, T> {
+    g: &'a [T],
+    w: &'a mut [T],
+    m: &'a mut [T],
+    v: &'a mut [T],
+    c: AdamCoefficients<T>,
+}
+
+impl<T: Real> Job for AdamJob<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self { g, w, m, v, c } = self;
+        for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+            let g = g * c.scale + c.decay * *w;
+            *m = c.beta1 * *m + c.rest1 * g;
+            *v = c.beta2 * *v + c.rest2 * (g * g);
+            *w = c.keep * *w - c.rate * *m / (v.root() * c.root + c.eps);
         }
-        Ok(())
     }
 }
 
-fn assign(t: &Tensor, v: Vec<f64>) -> Result<()> {
-    let dummy = Tensor::zeros(1, t.dtype(), t.device())?;
-    t.inplace_op2(&dummy, &Assign(v))
+struct SgdJob<'a, T> {
+    g: &'a [T],
+    w: &'a mut [T],
+    m: &'a mut [T],
+    lr: T,
+    momentum: T,
+    decay: T,
+    scale: T,
+}
+
+impl<T: Real> Job for SgdJob<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            g,
+            w,
+            m,
+            lr,
+            momentum,
+            decay,
+            scale,
+        } = self;
+        for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
+            *m = momentum * *m + (scale * g + decay * *w);
+            *w -= lr * *m;
+        }
+    }
+}
+
+struct EmaJob<'a, T> {
+    x: &'a [T],
+    a: &'a mut [T],
+    rest: T,
+}
+
+impl<T: Real> Job for EmaJob<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self { x, a, rest } = self;
+        for (a, &x) in a.iter_mut().zip(x) {
+            *a += rest * (x - *a);
+        }
+    }
+}
+
+struct SquaresJob<'a, T>(&'a [T]);
+
+impl<T: Real> Job for SquaresJob<'_, T> {
+    type Out = f64;
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let mut lanes = [0f64; 32];
+        let mut blocks = self.0.chunks_exact(32);
+        for block in &mut blocks {
+            for (lane, &v) in lanes.iter_mut().zip(block) {
+                let v = v.wide();
+                *lane += v * v;
+            }
+        }
+        for (lane, &v) in lanes.iter_mut().zip(blocks.remainder()) {
+            let v = v.wide();
+            *lane += v * v;
+        }
+        fold_lanes(lanes)
+    }
+}
+
+fn same(what: &str, w: &Tensor, others: &[&Tensor]) -> Result<()> {
+    for other in others {
+        if other.shape() != w.shape() || other.dtype() != w.dtype() {
+            bail!(
+                "{what}: the parameter is {:?} {:?}, its companion {:?} {:?}; they must agree",
+                w.dtype(),
+                w.dims(),
+                other.dtype(),
+                other.dims()
+            );
+        }
+    }
+    // Two locks on one storage would wait for each other for ever.
+    let mut addresses = vec![address(w)?];
+    for other in others {
+        addresses.push(address(other)?);
+    }
+    addresses.sort_unstable();
+    if addresses.windows(2).any(|pair| pair[0] == pair[1]) {
+        bail!("{what}: the parameter and its companions must not share their storage");
+    }
+    Ok(())
+}
+
+/// Where a CPU tensor's storage begins.
+fn address(x: &Tensor) -> Result<usize> {
+    let (storage, _) = x.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        bail!(
+            "expected a parameter on the CPU, got one on {:?}",
+            x.device().location()
+        )
+    };
+    with_real!(
+        x.dtype(),
+        T,
+        Ok(T::cpu_storage_as_slice(storage)?.as_ptr() as usize)
+    )
+}
+
+/// Calls `f` with the elements of a contiguous CPU tensor, to be changed in place.
+fn in_place<T: Real>(x: &Tensor, f: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
+    struct Op<F, T>(Cell<Option<F>>, std::marker::PhantomData<T>);
+    impl<T: Real, F: FnOnce(&mut [T]) -> Result<()>> InplaceOp1 for Op<F, T> {
+        fn name(&self) -> &'static str {
+            "in_place"
+        }
+        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+            let Some((start, end)) = layout.contiguous_offsets() else {
+                bail!(
+                    "expected a contiguous parameter, got strides {:?}",
+                    layout.stride()
+                )
+            };
+            match self.0.take() {
+                Some(f) => f(&mut T::as_mut_slice(storage)?[start..end]),
+                None => Ok(()),
+            }
+        }
+    }
+    x.inplace_op1(&Op(Cell::new(Some(f)), std::marker::PhantomData))
 }

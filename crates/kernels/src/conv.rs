@@ -1,0 +1,851 @@
+//! Two-dimensional convolution, its transpose, and their gradients, each expressed by the others:
+//!
+//! ```text
+//! conv(x, w)             d/dx = input_grad(·, w)     d/dw = weight_grad(x, ·)
+//! input_grad(g, w)       d/dg = conv(·, w)           d/dw = weight_grad(·, g)
+//! weight_grad(x, g)      d/dx = input_grad(g, ·)     d/dg = conv(x, ·)
+//! ```
+//! The transposed convolution is `input_grad` under another name. Images are unrolled into columns and multiplied,
+//! small images several at a time; each task of the thread pool owns a set of images fixed by the shapes.
+
+use std::sync::OnceLock;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::activation::{Activation, Bias, act, finish_row};
+use crate::linear::pre_activation_grad;
+use crate::matrix::{Threads, View, product};
+use crate::plain;
+use crate::real::Real;
+use crate::reduce::{add_rows, lane_sum};
+use crate::simd::{Job, dispatch};
+use crate::support::{
+    is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
+};
+
+/// The geometry of a convolution, the same in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv {
+    /// Distance between neighbouring windows.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+    /// Channels are split into so many independent groups.
+    pub groups: usize,
+}
+
+impl Default for Conv {
+    fn default() -> Self {
+        Self {
+            stride: 1,
+            padding: 0,
+            groups: 1,
+        }
+    }
+}
+
+impl Conv {
+    /// Stride 1 with the padding that keeps the size for an odd kernel.
+    pub const fn same(kernel: usize) -> Self {
+        Self {
+            stride: 1,
+            padding: kernel / 2,
+            groups: 1,
+        }
+    }
+
+    /// A stride and a padding, one group.
+    pub const fn strided(stride: usize, padding: usize) -> Self {
+        Self {
+            stride,
+            padding,
+            groups: 1,
+        }
+    }
+
+    /// `⌊(n + 2 padding − kernel) / stride⌋ + 1`, or `None` where the kernel does not fit.
+    pub fn output_size(&self, n: usize, kernel: usize) -> Option<usize> {
+        let room = (n + 2 * self.padding).checked_sub(kernel)?;
+        (self.stride > 0).then(|| room / self.stride + 1)
+    }
+
+    /// `(n − 1) stride + kernel − 2 padding`, the smallest size whose convolution has size n.
+    pub fn transposed_size(&self, n: usize, kernel: usize) -> Option<usize> {
+        (n.checked_sub(1)? * self.stride + kernel).checked_sub(2 * self.padding)
+    }
+}
+
+/// `f(conv(x, w) + b)` with `x: (b, i, h, w)`, `w: (o, i / groups, kh, kw)`, `bias: (o)`.
+///
+/// # Errors
+/// On shapes that do not fit.
+pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, conv: Conv, f: Activation) -> Result<Tensor> {
+    let geometry = Geometry::new(x.dims4()?, w.dims4()?, conv)?;
+    fused(x, w, bias, geometry.o, f, Fused::Forward(geometry), |x, w| {
+        conv_closed(x, w, geometry)
+    })
+}
+
+/// `f(convᵀ(x, w) + b)` with `x: (b, i, h, w)`, `w: (i, o / groups, kh, kw)`, `bias: (o)`; the output is
+/// `(n − 1) stride − 2 padding + kernel + output_padding` long, as in PyTorch.
+///
+/// # Errors
+/// On shapes that do not fit, and an output padding not smaller than the stride.
+pub fn conv_transpose2d(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    conv: Conv,
+    output_padding: usize,
+    f: Activation,
+) -> Result<Tensor> {
+    let (b, c, h, width) = x.dims4()?;
+    let (i, o, kh, kw) = w.dims4()?;
+    if i != c || output_padding >= conv.stride.max(1) {
+        bail!(
+            "conv_transpose2d: weight {:?} must start with the {c} channels of x, and the output padding \
+             {output_padding} must be smaller than the stride {}",
+            w.dims(),
+            conv.stride
+        );
+    }
+    let size = |n, k| conv.transposed_size(n, k).map(|n| n + output_padding);
+    let (Some(oh), Some(ow)) = (size(h, kh), size(width, kw)) else {
+        bail!(
+            "conv_transpose2d: padding {} is too large for x {:?}",
+            conv.padding,
+            x.dims()
+        )
+    };
+    let outputs = o * conv.groups;
+    let geometry = Geometry::new((b, outputs, oh, ow), w.dims4()?, conv)?;
+    fused(x, w, bias, outputs, f, Fused::Transposed(geometry), |x, w| {
+        input_grad_closed(x, w, geometry)
+    })
+}
+
+/// The gradient of [`conv2d`] with respect to its input of size `(h, w)`, from the output's gradient `g`.
+///
+/// # Errors
+/// On shapes that do not fit.
+pub fn conv2d_input_grad(g: &Tensor, w: &Tensor, size: (usize, usize), conv: Conv) -> Result<Tensor> {
+    let (b, ..) = g.dims4()?;
+    let (_, i, ..) = w.dims4()?;
+    let geometry = Geometry::new((b, i * conv.groups, size.0, size.1), w.dims4()?, conv)?;
+    input_grad_closed(g, w, geometry)
+}
+
+/// The gradient of [`conv2d`] with respect to a weight with kernel `(kh, kw)`, from the output's gradient `g`.
+///
+/// # Errors
+/// On shapes that do not fit.
+pub fn conv2d_weight_grad(x: &Tensor, g: &Tensor, kernel: (usize, usize), conv: Conv) -> Result<Tensor> {
+    let (_, c, ..) = x.dims4()?;
+    let (_, o, ..) = g.dims4()?;
+    let geometry = Geometry::new(x.dims4()?, (o, c / conv.groups.max(1), kernel.0, kernel.1), conv)?;
+    weight_grad_closed(x, g, geometry)
+}
+
+/// All sizes of one convolution `(b, c, h, w) → (b, o, oh, ow)`.
+#[derive(Debug, Clone, Copy)]
+struct Geometry {
+    b: usize,
+    c: usize,
+    h: usize,
+    w: usize,
+    o: usize,
+    kh: usize,
+    kw: usize,
+    oh: usize,
+    ow: usize,
+    conv: Conv,
+}
+
+impl Geometry {
+    fn new(
+        (b, c, h, w): (usize, usize, usize, usize),
+        (o, ci, kh, kw): (usize, usize, usize, usize),
+        conv: Conv,
+    ) -> Result<Self> {
+        let groups = conv.groups;
+        if groups == 0 || c != ci * groups || o % groups != 0 {
+            bail!(
+                "conv2d: a weight of {o} x {ci} channels in {groups} groups does not fit {c} input channels"
+            );
+        }
+        match (conv.output_size(h, kh), conv.output_size(w, kw)) {
+            (Some(oh), Some(ow)) if kh > 0 && kw > 0 => Ok(Self {
+                b,
+                c,
+                h,
+                w,
+                o,
+                kh,
+                kw,
+                oh,
+                ow,
+                conv,
+            }),
+            _ => bail!("conv2d: a {kh}x{kw} kernel with {conv:?} does not fit a {h}x{w} image"),
+        }
+    }
+
+    fn input(&self) -> (usize, usize, usize, usize) {
+        (self.b, self.c, self.h, self.w)
+    }
+    fn output(&self) -> (usize, usize, usize, usize) {
+        (self.b, self.o, self.oh, self.ow)
+    }
+    fn weight(&self) -> (usize, usize, usize, usize) {
+        (self.o, self.c / self.conv.groups, self.kh, self.kw)
+    }
+    fn pixels(&self) -> usize {
+        self.oh * self.ow
+    }
+    /// Rows of the unrolled matrix, all groups together.
+    fn rows(&self) -> usize {
+        self.c * self.kh * self.kw
+    }
+    /// Images unrolled side by side, so that small ones still make a wide matrix.
+    fn images(&self) -> usize {
+        (256 / self.pixels().max(1)).clamp(1, self.b.max(1))
+    }
+    /// A 1×1 convolution of stride 1 needs no unrolling.
+    fn is_pointwise(&self) -> bool {
+        self.kh == 1 && self.kw == 1 && self.conv.stride == 1 && self.conv.padding == 0
+    }
+    fn check(&self, what: &str, x: &Tensor, expected: (usize, usize, usize, usize)) -> Result<()> {
+        if x.dims4()? != expected {
+            bail!("{what}: expected shape {expected:?}, got {:?}", x.dims());
+        }
+        Ok(())
+    }
+    fn is_empty(&self) -> bool {
+        self.b * self.c * self.h * self.w * self.o == 0
+    }
+}
+
+fn conv_closed(x: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    geometry.check("conv2d", x, geometry.input())?;
+    if !is_fast(x) || geometry.is_empty() {
+        return plain::conv2d(x, w, geometry.conv);
+    }
+    x.contiguous()?.apply_op2(&w.contiguous()?, Forward(geometry))
+}
+
+fn input_grad_closed(g: &Tensor, w: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    geometry.check("conv2d_input_grad", g, geometry.output())?;
+    if !is_fast(g) || geometry.is_empty() {
+        return plain::conv_transpose2d(g, w, geometry.conv, (geometry.h, geometry.w));
+    }
+    g.contiguous()?.apply_op2(&w.contiguous()?, InputGrad(geometry))
+}
+
+fn weight_grad_closed(x: &Tensor, g: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    geometry.check("conv2d_weight_grad", x, geometry.input())?;
+    geometry.check("conv2d_weight_grad", g, geometry.output())?;
+    if !is_fast(x) || geometry.is_empty() {
+        bail!(
+            "conv2d_weight_grad: expected non-empty f32 or f64 tensors on the CPU, got {:?}",
+            x.dims()
+        );
+    }
+    x.contiguous()?.apply_op2(&g.contiguous()?, WeightGrad(geometry))
+}
+
+struct Forward(Geometry);
+struct InputGrad(Geometry);
+struct WeightGrad(Geometry);
+
+impl CustomOp2 for Forward {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+    fn cpu_fwd(
+        &self,
+        xs: &CpuStorage,
+        xl: &Layout,
+        ws: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_real!(xs.dtype(), T, {
+            let y = forward(&self.0, slice::<T>(xs, xl)?, slice::<T>(ws, wl)?);
+            Ok(output(y, self.0.output()))
+        })
+    }
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((
+            if x.track_op() {
+                Some(input_grad_closed(g, w, self.0)?)
+            } else {
+                None
+            },
+            if w.track_op() {
+                Some(weight_grad_closed(x, g, self.0)?)
+            } else {
+                None
+            },
+        ))
+    }
+}
+
+impl CustomOp2 for InputGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_input_grad"
+    }
+    fn cpu_fwd(
+        &self,
+        gs: &CpuStorage,
+        gl: &Layout,
+        ws: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_real!(gs.dtype(), T, {
+            let x = input_grad(&self.0, slice::<T>(gs, gl)?, slice::<T>(ws, wl)?);
+            Ok(output(x, self.0.input()))
+        })
+    }
+    fn bwd(
+        &self,
+        g: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        h: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((
+            if g.track_op() {
+                Some(conv_closed(h, w, self.0)?)
+            } else {
+                None
+            },
+            if w.track_op() {
+                Some(weight_grad_closed(h, g, self.0)?)
+            } else {
+                None
+            },
+        ))
+    }
+}
+
+impl CustomOp2 for WeightGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_weight_grad"
+    }
+    fn cpu_fwd(
+        &self,
+        xs: &CpuStorage,
+        xl: &Layout,
+        gs: &CpuStorage,
+        gl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_real!(xs.dtype(), T, {
+            let w = weight_grad(&self.0, slice::<T>(xs, xl)?, slice::<T>(gs, gl)?);
+            Ok(output(w, self.0.weight()))
+        })
+    }
+    fn bwd(
+        &self,
+        x: &Tensor,
+        g: &Tensor,
+        _: &Tensor,
+        h: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((
+            if x.track_op() {
+                Some(input_grad_closed(g, h, self.0)?)
+            } else {
+                None
+            },
+            if g.track_op() {
+                Some(conv_closed(x, h, self.0)?)
+            } else {
+                None
+            },
+        ))
+    }
+}
+
+/// With bias and activation: one operation where only first derivatives are wanted.
+fn fused(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    outputs: usize,
+    f: Activation,
+    kind: Fused,
+    closed: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    if let Some(b) = bias
+        && b.dims() != [outputs]
+    {
+        bail!(
+            "{}: the bias must have shape [{outputs}], got {:?}",
+            kind.name(),
+            b.dims()
+        );
+    }
+    let simple = bias.is_none() && f == Activation::Identity;
+    if simple || !is_fast(x) || kind.geometry().is_empty() || keeps_gradient_graphs() {
+        return act(&plain::channel_bias(&closed(x, w)?, bias)?, f);
+    }
+    let bias = match bias {
+        Some(b) => b.contiguous()?,
+        None => Tensor::zeros(outputs, w.dtype(), w.device())?,
+    };
+    let tracked = x.track_op() || w.track_op() || bias.track_op();
+    let keep = tracked && !crate::activation::slope_from_value(f);
+    let op = FusedConv {
+        kind,
+        f,
+        keep,
+        slopes: OnceLock::new(),
+    };
+    x.contiguous()?.apply_op3(&w.contiguous()?, &bias, op)
+}
+
+#[derive(Clone, Copy)]
+enum Fused {
+    Forward(Geometry),
+    Transposed(Geometry),
+}
+
+impl Fused {
+    fn geometry(&self) -> &Geometry {
+        match self {
+            Self::Forward(g) | Self::Transposed(g) => g,
+        }
+    }
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Forward(_) => "conv2d",
+            Self::Transposed(_) => "conv_transpose2d",
+        }
+    }
+    fn output(&self) -> (usize, usize, usize, usize) {
+        match self {
+            Self::Forward(g) => g.output(),
+            Self::Transposed(g) => g.input(),
+        }
+    }
+}
+
+struct FusedConv {
+    kind: Fused,
+    f: Activation,
+    keep: bool,
+    slopes: OnceLock<Tensor>,
+}
+
+impl CustomOp3 for FusedConv {
+    fn name(&self) -> &'static str {
+        "conv2d_fused"
+    }
+
+    fn cpu_fwd(
+        &self,
+        xs: &CpuStorage,
+        xl: &Layout,
+        ws: &CpuStorage,
+        wl: &Layout,
+        bs: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = self.kind.output();
+        let plane = shape.2 * shape.3;
+        with_real!(xs.dtype(), T, {
+            let (x, w, b) = (slice::<T>(xs, xl)?, slice::<T>(ws, wl)?, slice::<T>(bs, bl)?);
+            let mut y = match &self.kind {
+                Fused::Forward(g) => forward(g, x, w),
+                Fused::Transposed(g) => input_grad(g, x, w),
+            };
+            let least = 8 * 1024 / plane.max(1) + 1;
+            let bias = |i: usize| Bias::All(b[i % b.len()]);
+            if self.keep {
+                let mut slopes = uninit::<T>(y.len());
+                y.par_chunks_mut(plane)
+                    .zip(slopes.par_chunks_mut(plane))
+                    .enumerate()
+                    .with_min_len(least)
+                    .for_each(|(i, (y, s))| finish_row(self.f, bias(i), y, Some(s)));
+                let _ = self
+                    .slopes
+                    .set(Tensor::from_vec(slopes, shape, &candle_core::Device::Cpu)?);
+            } else {
+                y.par_chunks_mut(plane)
+                    .enumerate()
+                    .with_min_len(least)
+                    .for_each(|(i, y)| finish_row(self.f, bias(i), y, None));
+            }
+            Ok(output(y, shape))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        refuse_second_order(self.kind.name())?;
+        let d = pre_activation_grad(self.f, self.slopes.get(), y, g)?;
+        let (x_, w_) = (x.detach(), w.detach());
+        let (dx, dw) = match self.kind {
+            Fused::Forward(geometry) => (
+                if x.track_op() {
+                    Some(input_grad_closed(&d, &w_, geometry)?)
+                } else {
+                    None
+                },
+                if w.track_op() {
+                    Some(weight_grad_closed(&x_, &d, geometry)?)
+                } else {
+                    None
+                },
+            ),
+            Fused::Transposed(geometry) => (
+                if x.track_op() {
+                    Some(conv_closed(&d, &w_, geometry)?)
+                } else {
+                    None
+                },
+                if w.track_op() {
+                    Some(weight_grad_closed(&d, &x_, geometry)?)
+                } else {
+                    None
+                },
+            ),
+        };
+        let db = if b.track_op() {
+            Some(channel_sums(&d)?)
+        } else {
+            None
+        };
+        Ok((dx, dw, db))
+    }
+}
+
+/// `(b, c, h, w) → (c)`: the sum over images and pixels.
+fn channel_sums(g: &Tensor) -> Result<Tensor> {
+    let (_, c, h, w) = g.dims4()?;
+    struct PlaneSum<'a, T>(&'a [T]);
+    impl<T: Real> Job for PlaneSum<'_, T> {
+        type Out = T;
+        #[inline(always)]
+        fn run(self) -> T {
+            lane_sum(self.0, |v| v)
+        }
+    }
+    with_real!(g.dtype(), T, {
+        with_slice::<T, _>(g, |g_| {
+            let planes: Vec<T> = g_
+                .par_chunks(h * w)
+                .with_min_len(16 * 1024 / (h * w).max(1) + 1)
+                .map(|plane| dispatch(PlaneSum(plane)))
+                .collect();
+            let mut sums = vec![T::ZERO; c];
+            add_rows(&mut sums, &planes);
+            Tensor::from_vec(sums, c, g.device())
+        })
+    })
+}
+
+/// The `ox` for which `ox · stride + k − padding` lies in `0..n`.
+fn inside(n: usize, out: usize, k: usize, conv: Conv) -> std::ops::Range<usize> {
+    let low = conv.padding.saturating_sub(k).div_ceil(conv.stride).min(out);
+    let high = (n + conv.padding)
+        .saturating_sub(k)
+        .div_ceil(conv.stride)
+        .min(out);
+    low..high.max(low)
+}
+
+/// Unrolls one image into columns: row `(c, ky, kx)` of `cols` holds, from `at` on, what each window sees there.
+fn unroll<T: Real>(g: &Geometry, x: &[T], cols: &mut [T], width: usize, at: usize) {
+    let Conv { stride, padding, .. } = g.conv;
+    let mut row = 0;
+    for plane in x.chunks_exact(g.h * g.w) {
+        for ky in 0..g.kh {
+            let ys = inside(g.h, g.oh, ky, g.conv);
+            for kx in 0..g.kw {
+                let xs = inside(g.w, g.ow, kx, g.conv);
+                let out = &mut cols[row * width + at..row * width + at + g.pixels()];
+                row += 1;
+                if xs.is_empty() || ys.is_empty() {
+                    out.fill(T::ZERO);
+                    continue;
+                }
+                out[..ys.start * g.ow].fill(T::ZERO);
+                out[ys.end * g.ow..].fill(T::ZERO);
+                for oy in ys.clone() {
+                    let line = &plane[(oy * stride + ky - padding) * g.w..][..g.w];
+                    let out = &mut out[oy * g.ow..(oy + 1) * g.ow];
+                    out[..xs.start].fill(T::ZERO);
+                    out[xs.end..].fill(T::ZERO);
+                    let first = xs.start * stride + kx - padding;
+                    let out = &mut out[xs.clone()];
+                    if stride == 1 {
+                        out.copy_from_slice(&line[first..first + xs.len()]);
+                    } else {
+                        for (o, v) in out.iter_mut().zip(line[first..].iter().step_by(stride)) {
+                            *o = *v;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The adjoint of [`unroll`]: adds each column entry to the pixel it was taken from.
+fn roll_up<T: Real>(g: &Geometry, cols: &[T], width: usize, at: usize, x: &mut [T]) {
+    let Conv { stride, padding, .. } = g.conv;
+    x.fill(T::ZERO);
+    let mut row = 0;
+    for plane in x.chunks_exact_mut(g.h * g.w) {
+        for ky in 0..g.kh {
+            let ys = inside(g.h, g.oh, ky, g.conv);
+            for kx in 0..g.kw {
+                let xs = inside(g.w, g.ow, kx, g.conv);
+                let from = &cols[row * width + at..row * width + at + g.pixels()];
+                row += 1;
+                if xs.is_empty() {
+                    continue;
+                }
+                for oy in ys.clone() {
+                    let line = &mut plane[(oy * stride + ky - padding) * g.w..][..g.w];
+                    let from = &from[oy * g.ow..(oy + 1) * g.ow][xs.clone()];
+                    let first = xs.start * stride + kx - padding;
+                    if stride == 1 {
+                        for (o, v) in line[first..first + from.len()].iter_mut().zip(from) {
+                            *o += *v;
+                        }
+                    } else {
+                        for (o, v) in line[first..].iter_mut().step_by(stride).zip(from) {
+                            *o += *v;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How a product is threaded: over sets of images where there are several, inside the product otherwise.
+fn inner_threads(sets: usize) -> Threads {
+    if sets > 1 { Threads::One } else { Threads::All }
+}
+
+fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
+    let (image, pixels) = (g.c * g.h * g.w, g.pixels());
+    let mut y = uninit::<T>(g.b * g.o * pixels);
+    let set = if g.is_pointwise() { 1 } else { g.images() };
+    let sets = g.b.div_ceil(set);
+    let work = |(x, y): (&[T], &mut [T])| {
+        let n = x.len() / image;
+        let width = n * pixels;
+        let mut unrolled;
+        let cols: &[T] = if g.is_pointwise() {
+            x
+        } else {
+            unrolled = uninit::<T>(g.rows() * width);
+            for i in 0..n {
+                unroll(
+                    g,
+                    &x[i * image..(i + 1) * image],
+                    &mut unrolled,
+                    width,
+                    i * pixels,
+                );
+            }
+            &unrolled
+        };
+        if n == 1 {
+            weights_times_columns(g, w, cols, width, y, inner_threads(sets));
+        } else {
+            let mut side_by_side = uninit::<T>(g.o * width);
+            weights_times_columns(g, w, cols, width, &mut side_by_side, inner_threads(sets));
+            for (i, y) in y.chunks_mut(g.o * pixels).enumerate() {
+                for (o, y) in y.chunks_mut(pixels).enumerate() {
+                    y.copy_from_slice(&side_by_side[o * width + i * pixels..][..pixels]);
+                }
+            }
+        }
+    };
+    x.par_chunks(set * image)
+        .zip(y.par_chunks_mut(set * g.o * pixels))
+        .for_each(work);
+    y
+}
+
+/// `out (o, width) = w (o, rows) · cols (rows, width)`, group by group.
+fn weights_times_columns<T: Real>(
+    g: &Geometry,
+    w: &[T],
+    cols: &[T],
+    width: usize,
+    out: &mut [T],
+    threads: Threads,
+) {
+    let groups = g.conv.groups;
+    let (outputs, rows) = (g.o / groups, g.rows() / groups);
+    for k in 0..groups {
+        product(
+            &mut out[k * outputs * width..(k + 1) * outputs * width],
+            width,
+            false,
+            View::rows(
+                &w[k * outputs * rows..(k + 1) * outputs * rows],
+                outputs,
+                rows,
+                rows,
+            ),
+            View::rows(
+                &cols[k * rows * width..(k + 1) * rows * width],
+                rows,
+                width,
+                width,
+            ),
+            threads,
+        );
+    }
+}
+
+/// `n` images `(n, o, pixels)` as one matrix `(o, n · pixels)`.
+fn side_by_side<'a, T: Real>(g: &Geometry, y: &'a [T], room: &'a mut Vec<T>) -> &'a [T] {
+    let pixels = g.pixels();
+    let n = y.len() / (g.o * pixels);
+    if n == 1 {
+        return y;
+    }
+    let width = n * pixels;
+    *room = uninit::<T>(g.o * width);
+    for (i, y) in y.chunks(g.o * pixels).enumerate() {
+        for (o, y) in y.chunks(pixels).enumerate() {
+            room[o * width + i * pixels..][..pixels].copy_from_slice(y);
+        }
+    }
+    room
+}
+
+fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
+    let (image, pixels, groups) = (g.c * g.h * g.w, g.pixels(), g.conv.groups);
+    let (outputs, rows) = (g.o / groups, g.rows() / groups);
+    let mut dx = uninit::<T>(g.b * image);
+    let set = if g.is_pointwise() { 1 } else { g.images() };
+    let sets = g.b.div_ceil(set);
+    let work = |(dy, dx): (&[T], &mut [T])| {
+        let n = dx.len() / image;
+        let width = n * pixels;
+        let mut room = Vec::new();
+        let dy = side_by_side(g, dy, &mut room);
+        let columns = |cols: &mut [T]| {
+            for k in 0..groups {
+                product(
+                    &mut cols[k * rows * width..(k + 1) * rows * width],
+                    width,
+                    false,
+                    View::rows(
+                        &w[k * outputs * rows..(k + 1) * outputs * rows],
+                        outputs,
+                        rows,
+                        rows,
+                    )
+                    .t(),
+                    View::rows(
+                        &dy[k * outputs * width..(k + 1) * outputs * width],
+                        outputs,
+                        width,
+                        width,
+                    ),
+                    inner_threads(sets),
+                );
+            }
+        };
+        if g.is_pointwise() {
+            columns(dx);
+        } else {
+            let mut cols = uninit::<T>(g.rows() * width);
+            columns(&mut cols);
+            for (i, dx) in dx.chunks_mut(image).enumerate() {
+                roll_up(g, &cols, width, i * pixels, dx);
+            }
+        }
+    };
+    dy.par_chunks(set * g.o * pixels)
+        .zip(dx.par_chunks_mut(set * image))
+        .for_each(work);
+    dx
+}
+
+fn weight_grad<T: Real>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
+    /// Partial sums: enough for many cores, few enough to stay cheap. Fixed, so that the bits are.
+    const PARTS: usize = 16;
+    let (image, pixels, groups) = (g.c * g.h * g.w, g.pixels(), g.conv.groups);
+    let (outputs, rows) = (g.o / groups, g.rows() / groups);
+    let set = g.images();
+    let sets = g.b.div_ceil(set);
+    let parts = sets.min(PARTS);
+    let partial: Vec<Vec<T>> = (0..parts)
+        .into_par_iter()
+        .map(|p| {
+            let mut dw = uninit::<T>(outputs * groups * rows);
+            let mut fresh = true;
+            let mut cols = Vec::new();
+            for s in p * sets / parts..(p + 1) * sets / parts {
+                let images = s * set..((s + 1) * set).min(g.b);
+                let width = images.len() * pixels;
+                let mut room = Vec::new();
+                let dy = side_by_side(
+                    g,
+                    &dy[images.start * g.o * pixels..images.end * g.o * pixels],
+                    &mut room,
+                );
+                if cols.len() != g.rows() * width {
+                    cols = uninit::<T>(g.rows() * width);
+                }
+                for (i, n) in images.enumerate() {
+                    unroll(g, &x[n * image..(n + 1) * image], &mut cols, width, i * pixels);
+                }
+                for k in 0..groups {
+                    product(
+                        &mut dw[k * outputs * rows..(k + 1) * outputs * rows],
+                        rows,
+                        !fresh,
+                        View::rows(
+                            &dy[k * outputs * width..(k + 1) * outputs * width],
+                            outputs,
+                            width,
+                            width,
+                        ),
+                        View::rows(
+                            &cols[k * rows * width..(k + 1) * rows * width],
+                            rows,
+                            width,
+                            width,
+                        )
+                        .t(),
+                        inner_threads(parts),
+                    );
+                }
+                fresh = false;
+            }
+            dw
+        })
+        .collect();
+    let mut parts = partial.into_iter();
+    let mut dw = parts.next().unwrap_or_default();
+    for p in parts {
+        add_rows(&mut dw, &p);
+    }
+    dw
+}

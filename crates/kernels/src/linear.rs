@@ -1,0 +1,227 @@
+//! `y = f(x wᵀ + b)` in one operation: the product, then bias and activation while the row is still in cache.
+
+use std::sync::OnceLock;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::activation::{
+    Activation, Bias, act, finish_row, multiply, par_blocks, slope_from_value, times_slope_of_value,
+};
+use crate::matrix::{Threads, View, product};
+use crate::plain;
+use crate::real::Real;
+use crate::reduce::sum_rows_of;
+use crate::support::{
+    is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
+};
+
+/// `f(x wᵀ + b)` over the last dimension: `x: (…, i)`, `w: (o, i)`, `b: (o)`, result `(…, o)`.
+///
+/// # Errors
+/// On shapes that do not fit.
+pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, f: Activation) -> Result<Tensor> {
+    let (outputs, inputs) = w.dims2()?;
+    if x.rank() == 0 || x.dim(D::Minus1)? != inputs {
+        bail!(
+            "linear: the weight takes {inputs} inputs, x has shape {:?}",
+            x.dims()
+        );
+    }
+    if let Some(b) = bias
+        && b.dims() != [outputs]
+    {
+        bail!("linear: the bias must have shape [{outputs}], got {:?}", b.dims());
+    }
+    let mut shape = x.dims().to_vec();
+    let rows: usize = shape[..shape.len() - 1].iter().product();
+    shape.pop();
+    shape.push(outputs);
+    let x = match x.rank() {
+        2 => x.clone(),
+        _ => x.reshape((rows, inputs))?,
+    };
+    let y = if is_fast(&x) && outputs > 0 && !keeps_gradient_graphs() {
+        let bias = match bias {
+            Some(b) => b.contiguous()?,
+            None => Tensor::zeros(outputs, w.dtype(), w.device())?,
+        };
+        let tracked = x.track_op() || w.track_op() || bias.track_op();
+        let op = Linear {
+            f,
+            keep: tracked && !slope_from_value(f),
+            slopes: OnceLock::new(),
+        };
+        x.contiguous()?.apply_op3(&w.contiguous()?, &bias, op)?
+    } else {
+        act(&plain::linear(&x, w, bias)?, f)?
+    };
+    match shape.len() {
+        2 => Ok(y),
+        _ => y.reshape(shape),
+    }
+}
+
+struct Linear {
+    f: Activation,
+    /// Whether backward will need `f'`, and cannot have it from `y`.
+    keep: bool,
+    slopes: OnceLock<Tensor>,
+}
+
+impl CustomOp3 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        xs: &CpuStorage,
+        xl: &Layout,
+        ws: &CpuStorage,
+        wl: &Layout,
+        bs: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (rows, inputs) = xl.shape().dims2()?;
+        let (outputs, _) = wl.shape().dims2()?;
+        with_real!(xs.dtype(), T, {
+            let (x, w, b) = (slice::<T>(xs, xl)?, slice::<T>(ws, wl)?, slice::<T>(bs, bl)?);
+            let mut y = uninit::<T>(rows * outputs);
+            let weights = View::rows(w, outputs, inputs, inputs).t();
+            product(
+                &mut y,
+                outputs,
+                false,
+                View::rows(x, rows, inputs, inputs),
+                weights,
+                Threads::All,
+            );
+            let mut slopes = if self.keep {
+                Some(uninit::<T>(y.len()))
+            } else {
+                None
+            };
+            finish_rows(self.f, b, &mut y, slopes.as_deref_mut());
+            if let Some(slopes) = slopes {
+                let _ = self.slopes.set(Tensor::from_vec(
+                    slopes,
+                    (rows, outputs),
+                    &candle_core::Device::Cpu,
+                )?);
+            }
+            Ok(output(y, (rows, outputs)))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        refuse_second_order("linear")?;
+        let d = pre_activation_grad(self.f, self.slopes.get(), y, g)?;
+        with_real!(x.dtype(), T, {
+            let dx = if x.track_op() {
+                Some(matrix_product::<T>(&d, false, w, false)?)
+            } else {
+                None
+            };
+            let dw = if w.track_op() {
+                Some(matrix_product::<T>(&d, true, x, false)?)
+            } else {
+                None
+            };
+            let db = if b.track_op() {
+                Some(sum_rows_of::<T>(&d)?)
+            } else {
+                None
+            };
+            Ok((dx, dw, db))
+        })
+    }
+}
+
+/// `y = f(y + b)` row by row.
+fn finish_rows<T: Real>(f: Activation, bias: &[T], y: &mut [T], slopes: Option<&mut [T]>) {
+    let width = bias.len();
+    let rows = (16 * 1024 / width).max(1);
+    let blocks = y.len().div_ceil(rows * width);
+    let work = |block: &mut [T], slopes: Option<&mut [T]>| match slopes {
+        None => block
+            .chunks_mut(width)
+            .for_each(|row| finish_row(f, Bias::Each(bias), row, None)),
+        Some(s) => {
+            for (row, s) in block.chunks_mut(width).zip(s.chunks_mut(width)) {
+                finish_row(f, Bias::Each(bias), row, Some(s));
+            }
+        }
+    };
+    match slopes {
+        _ if blocks <= 2 => work(y, slopes),
+        None => y.par_chunks_mut(rows * width).for_each(|block| work(block, None)),
+        Some(s) => {
+            let pairs = y.par_chunks_mut(rows * width).zip(s.par_chunks_mut(rows * width));
+            pairs.for_each(|(block, s)| work(block, Some(s)));
+        }
+    }
+}
+
+/// `g · f'`, from kept slopes or from the value. Shared with the convolutions.
+pub(crate) fn pre_activation_grad(
+    f: Activation,
+    slopes: Option<&Tensor>,
+    y: &Tensor,
+    g: &Tensor,
+) -> Result<Tensor> {
+    let g = g.contiguous()?;
+    if f == Activation::Identity {
+        return Ok(g);
+    }
+    if slopes.is_none() && !slope_from_value(f) {
+        bail!("the slopes of {f} were not kept in the forward pass");
+    }
+    with_real!(y.dtype(), T, {
+        with_slice::<T, _>(&g, |g| {
+            let mut d = uninit::<T>(g.len());
+            match slopes {
+                Some(s) => with_slice::<T, _>(s, |s| {
+                    par_blocks(&mut d, |at, d| {
+                        let end = at + d.len();
+                        multiply(&g[at..end], &s[at..end], d);
+                    });
+                    Ok(())
+                })?,
+                None => with_slice::<T, _>(y, |y| {
+                    par_blocks(&mut d, |at, d| {
+                        let end = at + d.len();
+                        times_slope_of_value(f, &y[at..end], &g[at..end], d);
+                    });
+                    Ok(())
+                })?,
+            }
+            Tensor::from_vec(d, y.shape(), y.device())
+        })
+    })
+}
+
+/// `op(a) op(b)` of contiguous CPU matrices, outside any graph.
+fn matrix_product<T: Real>(a: &Tensor, a_t: bool, b: &Tensor, b_t: bool) -> Result<Tensor> {
+    let ((ar, ac), (br, bc)) = (a.dims2()?, b.dims2()?);
+    let m = if a_t { ac } else { ar };
+    let n = if b_t { br } else { bc };
+    with_slice::<T, _>(a, |a| {
+        with_slice::<T, _>(b, |b| {
+            let a = View::rows(a, ar, ac, ac);
+            let b = View::rows(b, br, bc, bc);
+            let mut out = uninit::<T>(m * n);
+            let (a, b) = (if a_t { a.t() } else { a }, if b_t { b.t() } else { b });
+            product(&mut out, n, false, a, b, Threads::All);
+            Tensor::from_vec(out, (m, n), &candle_core::Device::Cpu)
+        })
+    })
+}

@@ -1,0 +1,263 @@
+//! Sums and soft maxima: over leading rows (slow in candle), and over the last dimension.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::plain;
+use crate::real::Real;
+use crate::simd::{Job, dispatch};
+use crate::support::{is_fast, output, slice, uninit, with_real, with_slice};
+
+/// Sum over all dimensions but the last: `(…, d) → (d)`.
+///
+/// # Errors
+/// On scalars.
+pub fn sum_rows(x: &Tensor) -> Result<Tensor> {
+    let width = x.dim(D::Minus1)?;
+    let x = x.reshape(((), width))?;
+    if is_fast(&x) {
+        x.contiguous()?.apply_op1(SumRows)
+    } else {
+        x.sum(0)
+    }
+}
+
+/// Softmax over the last dimension, stable for any finite input.
+///
+/// # Errors
+/// On scalars.
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    x.dim(D::Minus1)?;
+    if is_fast(x) {
+        x.contiguous()?.apply_op1(Softmax)
+    } else {
+        plain::softmax(x)
+    }
+}
+
+/// `ln Σ exp(x)` over the last dimension: `(…, d) → (…)`. A row of −∞ gives −∞.
+///
+/// # Errors
+/// On scalars.
+pub fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
+    x.dim(D::Minus1)?;
+    if is_fast(x) {
+        x.contiguous()?.apply_op1(LogSumExp)
+    } else {
+        plain::log_sum_exp(x)
+    }
+}
+
+struct SumRows;
+
+impl CustomOp1 for SumRows {
+    fn name(&self) -> &'static str {
+        "sum_rows"
+    }
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, width) = l.shape().dims2()?;
+        with_real!(
+            s.dtype(),
+            T,
+            Ok(output(column_sums(slice::<T>(s, l)?, width), width))
+        )
+    }
+    fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        g.broadcast_as(x.shape())?.contiguous().map(Some)
+    }
+}
+
+/// Column sums of a contiguous CPU matrix, outside any graph.
+pub(crate) fn sum_rows_of<T: Real>(x: &Tensor) -> Result<Tensor> {
+    let (_, width) = x.dims2()?;
+    with_slice::<T, _>(x, |v| Tensor::from_vec(column_sums(v, width), width, x.device()))
+}
+
+/// Column sums, in blocks of rows that depend on the shape alone and are added in order.
+pub(crate) fn column_sums<T: Real>(x: &[T], width: usize) -> Vec<T> {
+    let rows = (64 * 1024 / width.max(1)).max(16);
+    if x.len() <= rows * width {
+        let mut sum = vec![T::ZERO; width];
+        add_rows(&mut sum, x);
+        return sum;
+    }
+    let partial: Vec<Vec<T>> = x
+        .par_chunks(rows * width)
+        .map(|block| {
+            let mut sum = vec![T::ZERO; width];
+            add_rows(&mut sum, block);
+            sum
+        })
+        .collect();
+    let mut sum = vec![T::ZERO; width];
+    for p in &partial {
+        add_rows(&mut sum, p);
+    }
+    sum
+}
+
+/// `sum += Σ rows of x`, x holding rows as long as `sum`.
+pub(crate) fn add_rows<T: Real>(sum: &mut [T], x: &[T]) {
+    struct Add<'a, T>(&'a mut [T], &'a [T]);
+    impl<T: Real> Job for Add<'_, T> {
+        type Out = ();
+        #[inline(always)]
+        fn run(self) {
+            let Self(sum, x) = self;
+            for row in x.chunks_exact(sum.len()) {
+                for (s, &v) in sum.iter_mut().zip(row) {
+                    *s += v;
+                }
+            }
+        }
+    }
+    if !sum.is_empty() {
+        dispatch(Add(sum, x));
+    }
+}
+
+/// Lanes of the running sums below: fixed, so that every processor adds in the same order.
+const LANES: usize = 32;
+
+/// `Σ f(x)` over a slice.
+#[inline(always)]
+pub(crate) fn lane_sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let mut blocks = x.chunks_exact(LANES);
+    for block in &mut blocks {
+        for (lane, &v) in lanes.iter_mut().zip(block) {
+            *lane += f(v);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(blocks.remainder()) {
+        *lane += f(v);
+    }
+    fold_lanes(lanes)
+}
+
+/// `Σ f(x, y)` over two slices of the same length.
+#[inline(always)]
+pub(crate) fn lane_sum2<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (mut a, mut b) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    for (p, q) in (&mut a).zip(&mut b) {
+        for ((lane, &v), &w) in lanes.iter_mut().zip(p).zip(q) {
+            *lane += f(v, w);
+        }
+    }
+    for ((lane, &v), &w) in lanes.iter_mut().zip(a.remainder()).zip(b.remainder()) {
+        *lane += f(v, w);
+    }
+    fold_lanes(lanes)
+}
+
+#[inline(always)]
+pub(crate) fn fold_lanes<T: Real>(mut lanes: [T; LANES]) -> T {
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            let upper = lanes[i + width];
+            lanes[i] += upper;
+        }
+    }
+    lanes[0]
+}
+
+/// The largest element; NaN if there is one.
+#[inline(always)]
+fn largest<T: Real>(x: &[T]) -> T {
+    let mut max = x[0];
+    for &v in x {
+        // The second comparison is true for NaN only, which then stays: nothing is greater than NaN.
+        #[allow(clippy::eq_op)]
+        if v > max || v != v {
+            max = v;
+        }
+    }
+    max
+}
+
+struct Softmax;
+
+impl CustomOp1 for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let width = l.shape().dims().last().copied().unwrap_or(1);
+        with_real!(s.dtype(), T, {
+            let x = slice::<T>(s, l)?;
+            let mut y = uninit::<T>(x.len());
+            y.par_chunks_mut(width)
+                .with_min_len(16 * 1024 / width + 1)
+                .zip(x.par_chunks(width))
+                .for_each(|(y, x)| dispatch(SoftmaxRow(x, y)));
+            Ok(output(y, l.shape()))
+        })
+    }
+    /// `y (g − Σ g y)`
+    fn bwd(&self, _: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        let inner = (g * y)?.sum_keepdim(D::Minus1)?;
+        y.mul(&g.broadcast_sub(&inner)?).map(Some)
+    }
+}
+
+struct SoftmaxRow<'a, T>(&'a [T], &'a mut [T]);
+
+impl<T: Real> Job for SoftmaxRow<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self(x, y) = self;
+        let max = largest(x);
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = (x - max).exponential();
+        }
+        let scale = T::ONE / lane_sum(y, |v| v);
+        for y in y {
+            *y *= scale;
+        }
+    }
+}
+
+struct LogSumExp;
+
+impl CustomOp1 for LogSumExp {
+    fn name(&self) -> &'static str {
+        "log_sum_exp"
+    }
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let dims = l.shape().dims();
+        let (outer, width) = (&dims[..dims.len() - 1], dims[dims.len() - 1]);
+        with_real!(s.dtype(), T, {
+            let x = slice::<T>(s, l)?;
+            let rows: Vec<T> = x
+                .par_chunks(width)
+                .with_min_len(16 * 1024 / width + 1)
+                .map(|row| dispatch(LogSumExpRow(row)))
+                .collect();
+            Ok(output(rows, outer.to_vec()))
+        })
+    }
+    /// `g · softmax(x)`
+    fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        softmax(x)?.broadcast_mul(&g.unsqueeze(D::Minus1)?).map(Some)
+    }
+}
+
+struct LogSumExpRow<'a, T>(&'a [T]);
+
+impl<T: Real> Job for LogSumExpRow<'_, T> {
+    type Out = T;
+    #[inline(always)]
+    fn run(self) -> T {
+        let max = largest(self.0);
+        if max == T::of(f64::NEG_INFINITY) || max == T::of(f64::INFINITY) {
+            return max;
+        }
+        let sum = lane_sum(self.0, |v| (v - max).exponential());
+        max + T::of(sum.wide().ln())
+    }
+}

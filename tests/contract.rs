@@ -9,7 +9,10 @@ fn every_model_keeps_the_contract() {
         genzoo::models()
             .flat_map(|entry| {
                 let verdicts = check::run(entry, &mut |_| ());
-                verdicts.into_iter().filter(|v| !v.passed).map(|v| format!("{}: {} on {}: {}", entry.info.name, v.law, v.data, v.detail))
+                verdicts
+                    .into_iter()
+                    .filter(|v| !v.passed)
+                    .map(|v| format!("{}: {} on {}: {}", entry.info.name, v.law, v.data, v.detail))
             })
             .collect()
     })

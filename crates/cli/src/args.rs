@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A comparative zoo of generative models: six families, one contract, one honest row each.
 #[derive(Parser, Debug)]
-#[command(name = "genzoo", version, max_term_width = 100, after_help = "\
+#[command(
+    name = "genzoo",
+    version,
+    max_term_width = 100,
+    after_help = "\
 Examples:
   genzoo bench                                    six families on embedded data, under five minutes
   genzoo train realnvp --data moons --seconds 10  one model, ten seconds
@@ -14,7 +18,8 @@ Examples:
   genzoo list models                              what is in the zoo
 
 Exit codes: 0 done, 1 failed, 2 usage or bad input, 3 some rows failed or diverged, 4 disk,
-5 locked by another process, 75 stopped with a checkpoint (GENZOO_REQUEUE=1), 130 interrupted.")]
+5 locked by another process, 75 stopped with a checkpoint (GENZOO_REQUEUE=1), 130 interrupted."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

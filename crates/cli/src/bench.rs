@@ -46,14 +46,27 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
     let _lock = run::lock(&folder)?;
     let rows_path = folder.join("rows.jsonl");
     if rows_path.exists() && !args.resume {
-        return Err(Error::file(&folder, "this folder already holds rows; add --resume to finish them, or choose another --out").into());
+        return Err(Error::file(
+            &folder,
+            "this folder already holds rows; add --resume to finish them, or choose another --out",
+        )
+        .into());
     }
     let (mut rows, warnings) = row::read(&rows_path)?;
     for w in warnings {
         out.note(&w);
     }
-    let done: HashSet<(String, String, u64)> = rows.iter().map(|r| (r.model.clone(), r.dataset.clone(), r.seed)).collect();
-    let bench = Running { args, suite, out, open, folder: &folder };
+    let done: HashSet<(String, String, u64)> = rows
+        .iter()
+        .map(|r| (r.model.clone(), r.dataset.clone(), r.seed))
+        .collect();
+    let bench = Running {
+        args,
+        suite,
+        out,
+        open,
+        folder: &folder,
+    };
     let start = Instant::now();
     for judge in &works {
         if !done.contains(&("real".into(), judge.name().to_string(), EVAL_SEED)) {
@@ -69,9 +82,20 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
                     Ok(Some(row)) => bench.keep(&mut rows, &rows_path, row)?,
                     Ok(None) => return Ok(signals::exit_code()),
                     // The disk and the user's input are everyone's trouble; the rest is this row's.
-                    Err(e) if e.downcast_ref::<Error>().is_some_and(|e| matches!(e, Error::Io { .. } | Error::Locked { .. })) => return Err(e),
+                    Err(e)
+                        if e.downcast_ref::<Error>()
+                            .is_some_and(|e| matches!(e, Error::Io { .. } | Error::Locked { .. })) =>
+                    {
+                        return Err(e);
+                    }
                     Err(e) => {
-                        let row = eval::failed_row(suite.name, &full_name(entry), judge.as_ref(), seed, format!("{e:#}"));
+                        let row = eval::failed_row(
+                            suite.name,
+                            &full_name(entry),
+                            judge.as_ref(),
+                            seed,
+                            format!("{e:#}"),
+                        );
                         bench.keep(&mut rows, &rows_path, row)?;
                     }
                 }
@@ -83,9 +107,18 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
         out.print_json(&rows)?;
     } else {
         out.print(&genzoo_lab::report::terminal(&rows, out.width(), out.color()))?;
-        out.print(&format!("{} rows in {:.0} s: {}", rows.len(), start.elapsed().as_secs_f64(), folder.join("report.html").display()))?;
+        out.print(&format!(
+            "{} rows in {:.0} s: {}",
+            rows.len(),
+            start.elapsed().as_secs_f64(),
+            folder.join("report.html").display()
+        ))?;
     }
-    Ok(if rows.iter().all(|r| r.status == Status::Ok) { 0 } else { 3 })
+    Ok(if rows.iter().all(|r| r.status == Status::Ok) {
+        0
+    } else {
+        3
+    })
 }
 
 struct Running<'a> {
@@ -104,14 +137,26 @@ impl Running<'_> {
         let name = run::folder_name(&format!("{}-{}-{seed}", judge.name(), entry.info.name));
         let folder = self.folder.join(name);
         let resume = self.args.resume && folder.join("run.json").exists();
-        let job = Job { entry, data: data.as_ref(), recipe, seed, folder: &folder, resume, device: &self.open.device };
+        let job = Job {
+            entry,
+            data: data.as_ref(),
+            recipe,
+            seed,
+            folder: &folder,
+            resume,
+            device: &self.open.device,
+        };
         let record = match train::train(job, self.out)? {
             Outcome::Stopped => return Ok(None),
             Outcome::Diverged(record) => return Ok(Some(eval::bare_row(self.suite.name, &record))),
             Outcome::Finished(record) | Outcome::Already(record) => record,
         };
         let trained = run::load(Registry::new(&[]).with(entry), &folder, None, &self.open.device)?;
-        let options = eval::options(trained.model.as_ref(), &record.recipe, self.suite.evaluation(judge.spec()))?;
+        let options = eval::options(
+            trained.model.as_ref(),
+            &record.recipe,
+            self.suite.evaluation(judge.spec()),
+        )?;
         self.judge(trained, judge, &options).map(Some)
     }
 
@@ -120,7 +165,9 @@ impl Running<'_> {
         let model = genzoo_lab::baseline::real(self.open.dataset(judge.name(), EVAL_SEED)?)?;
         let options = self.suite.evaluation(judge.spec());
         let spinner = self.out.spinner("real");
-        let evaluation = evaluate(model.as_ref(), judge, &options, &mut |m| spinner.set_message(m.to_string()))?;
+        let evaluation = evaluate(model.as_ref(), judge, &options, &mut |m| {
+            spinner.set_message(m.to_string())
+        })?;
         spinner.finish_and_clear();
         let name = format!("{}/real", Family::Baseline.name());
         let mut row = eval::failed_row(self.suite.name, &name, judge, EVAL_SEED, String::new());
@@ -132,14 +179,18 @@ impl Running<'_> {
         row.likelihoods = evaluation.likelihoods;
         row.quality = evaluation.quality;
         row.sampling = evaluation.sampling;
-        let folder = self.folder.join(run::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
+        let folder = self
+            .folder
+            .join(run::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
         picture(&folder, &evaluation.samples)?;
         Ok(row)
     }
 
     fn judge(&self, trained: Trained, judge: &dyn Dataset, options: &EvalOptions) -> anyhow::Result<Row> {
         let spinner = self.out.spinner(&trained.record.model);
-        let evaluation = evaluate(trained.model.as_ref(), judge, options, &mut |m| spinner.set_message(m.to_string()))?;
+        let evaluation = evaluate(trained.model.as_ref(), judge, options, &mut |m| {
+            spinner.set_message(m.to_string())
+        })?;
         spinner.finish_and_clear();
         picture(&trained.folder, &evaluation.samples)?;
         let row = eval::row(self.suite.name, &trained, Some(&evaluation));
@@ -160,7 +211,10 @@ impl Running<'_> {
 /// The recipe flags of the command line, with the suite's budget where none is given.
 fn budgeted(args: &Bench, suite: &Suite, data: &dyn Dataset) -> crate::args::How {
     let mut how = args.how.clone();
-    let sets_budget = how.set.iter().any(|s| s.starts_with("train.steps") || s.starts_with("train.seconds"));
+    let sets_budget = how
+        .set
+        .iter()
+        .any(|s| s.starts_with("train.steps") || s.starts_with("train.seconds"));
     if how.steps.is_none() && how.seconds.is_none() && !sets_budget {
         how.seconds = Some(suite.train_seconds(data.spec()));
     }
@@ -169,13 +223,24 @@ fn budgeted(args: &Bench, suite: &Suite, data: &dyn Dataset) -> crate::args::How
 
 fn chosen(args: &Bench, registry: Registry, suite: &Suite) -> anyhow::Result<Vec<&'static Entry>> {
     Ok(match &args.models {
-        Some(names) => names.iter().map(|n| registry.find(n.trim())).collect::<Result<_, _>>()?,
+        Some(names) => names
+            .iter()
+            .map(|n| registry.find(n.trim()))
+            .collect::<Result<_, _>>()?,
         None => {
             let all: Vec<&'static Entry> = registry.all().collect();
             match suite.models {
                 Some(names) => {
-                    let own = all.iter().filter(|e| !crate::models().any(|m| m.info.name == e.info.name));
-                    names.iter().map(|n| registry.find(n)).collect::<Result<Vec<_>, _>>()?.into_iter().chain(own.copied()).collect()
+                    let own = all
+                        .iter()
+                        .filter(|e| !crate::models().any(|m| m.info.name == e.info.name));
+                    names
+                        .iter()
+                        .map(|n| registry.find(n))
+                        .collect::<Result<Vec<_>, _>>()?
+                        .into_iter()
+                        .chain(own.copied())
+                        .collect()
                 }
                 None => all,
             }
@@ -200,7 +265,10 @@ fn split_names(list: &str) -> Vec<String> {
             last.push(c);
         }
     }
-    out.into_iter().map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect()
+    out.into_iter()
+        .map(|s| s.trim().to_string())
+        .filter(|s| !s.is_empty())
+        .collect()
 }
 
 fn bench_folder(args: &Bench) -> anyhow::Result<PathBuf> {
@@ -234,6 +302,9 @@ mod tests {
 
     #[test]
     fn commas_inside_braces_belong_to_the_name() {
-        assert_eq!(split_names("moons,gaussians8{radius=5,sd=1}, rings"), ["moons", "gaussians8{radius=5,sd=1}", "rings"]);
+        assert_eq!(
+            split_names("moons,gaussians8{radius=5,sd=1}, rings"),
+            ["moons", "gaussians8{radius=5,sd=1}", "rings"]
+        );
     }
 }

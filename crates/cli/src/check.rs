@@ -22,7 +22,9 @@ pub(crate) fn command(args: &Check, registry: Registry, out: &Output) -> anyhow:
         let lines: Vec<String> = verdicts.iter().map(|v| line(&name, v)).collect();
         out.print(&lines.join("\n"))?;
         failed += verdicts.iter().filter(|v| !v.passed).count();
-        all.extend(verdicts.iter().map(|v| json!({"model": name, "data": v.data, "law": v.law, "passed": v.passed, "detail": v.detail})));
+        all.extend(verdicts.iter().map(
+            |v| json!({"model": name, "data": v.data, "law": v.law, "passed": v.passed, "detail": v.detail}),
+        ));
     }
     if out.json() {
         out.print_json(&all)?;
@@ -33,5 +35,11 @@ pub(crate) fn command(args: &Check, registry: Registry, out: &Output) -> anyhow:
 }
 
 fn line(model: &str, v: &Verdict) -> String {
-    format!("{} {model} on {}: {} ({})", if v.passed { "ok  " } else { "FAIL" }, v.data, v.law, v.detail)
+    format!(
+        "{} {model} on {}: {} ({})",
+        if v.passed { "ok  " } else { "FAIL" },
+        v.data,
+        v.law,
+        v.detail
+    )
 }

@@ -14,7 +14,8 @@ pub(crate) fn command(args: &Compare, out: &Output) -> anyhow::Result<i32> {
     let quality = genzoo_lab::metrics::compare(&real, &fake, args.metrics.as_deref(), &mut noise)?;
     spinner.finish_and_clear();
     if out.json() {
-        let metrics: serde_json::Map<String, serde_json::Value> = quality.iter().map(|(k, m)| (k.clone(), json!(m))).collect();
+        let metrics: serde_json::Map<String, serde_json::Value> =
+            quality.iter().map(|(k, m)| (k.clone(), json!(m))).collect();
         out.print_json(&json!({
             "real": args.real, "fake": args.fake, "n_real": real.dim(0)?, "n_fake": fake.dim(0)?, "metrics": metrics,
         }))?;
@@ -23,7 +24,9 @@ pub(crate) fn command(args: &Compare, out: &Output) -> anyhow::Result<i32> {
             .iter()
             .map(|(name, m)| {
                 let value = m.value.map_or("failed".to_string(), |v| format!("{v:.6}"));
-                let error = m.stderr.map_or(String::new(), |s| format!(" ± {s:.2}", s = s).replace(" ± 0.00", &format!(" ± {s:.1e}")));
+                let error = m.stderr.map_or(String::new(), |s| {
+                    format!(" ± {s:.2}", s = s).replace(" ± 0.00", &format!(" ± {s:.1e}"))
+                });
                 format!("{name:20} {value}{error}")
             })
             .collect();

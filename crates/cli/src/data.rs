@@ -11,12 +11,18 @@ use crate::{EVAL_SEED, Opener};
 pub(crate) fn command(args: &Data, out: &Output, open: &Opener) -> anyhow::Result<i32> {
     match args {
         Data::List => {
-            let list = crate::args::List { what: crate::args::Listing::Datasets };
+            let list = crate::args::List {
+                what: crate::args::Listing::Datasets,
+            };
             crate::list::command(&list, crate::zoo::Registry::new(&[]), out)
         }
         Data::Fetch { dataset } => fetch(dataset, out, open),
         Data::Verify { dataset } => verify(dataset, out, open),
-        Data::Show { dataset, out: file, n } => {
+        Data::Show {
+            dataset,
+            out: file,
+            n,
+        } => {
             let data = open.dataset(dataset, EVAL_SEED)?;
             let batch = data.rows(Split::Test, 0..u64::from(*n))?;
             if let Some(path) = file {
@@ -48,7 +54,10 @@ pub(crate) fn command(args: &Data, out: &Output, open: &Opener) -> anyhow::Resul
             if let Some(m) = entropy
                 && let Some(v) = m.value
             {
-                text += &format!("\nentropy {v:.4} nats{}", m.stderr.map_or(String::new(), |s| format!(" ± {s:.1e}")));
+                text += &format!(
+                    "\nentropy {v:.4} nats{}",
+                    m.stderr.map_or(String::new(), |s| format!(" ± {s:.1e}"))
+                );
             }
             if let Some(path) = file {
                 text += &format!("\n{}", path.display());
@@ -77,19 +86,29 @@ fn verify(dataset: &str, out: &Output, open: &Opener) -> anyhow::Result<i32> {
 #[cfg(feature = "hub")]
 fn fetch(dataset: &str, out: &Output, open: &Opener) -> anyhow::Result<i32> {
     let spinner = out.spinner(dataset);
-    let files = genzoo_lab::data::hub::fetch_dataset(dataset, open.data_dir.as_deref(), open.offline, &mut |m| {
-        spinner.set_message(m.to_string());
-    })?;
+    let files =
+        genzoo_lab::data::hub::fetch_dataset(dataset, open.data_dir.as_deref(), open.offline, &mut |m| {
+            spinner.set_message(m.to_string());
+        })?;
     spinner.finish_and_clear();
     if out.json() {
         out.print_json(&files)?;
     } else {
-        out.print(&files.iter().map(|f| format!("verified  {}", f.display())).collect::<Vec<_>>().join("\n"))?;
+        out.print(
+            &files
+                .iter()
+                .map(|f| format!("verified  {}", f.display()))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )?;
     }
     Ok(0)
 }
 
 #[cfg(not(feature = "hub"))]
 fn fetch(_: &str, _: &Output, _: &Opener) -> anyhow::Result<i32> {
-    Err(genzoo_core::Error::Unsupported("this genzoo was built without the feature 'hub'; put the files into --data-dir".into()).into())
+    Err(genzoo_core::Error::Unsupported(
+        "this genzoo was built without the feature 'hub'; put the files into --data-dir".into(),
+    )
+    .into())
 }

@@ -6,23 +6,50 @@ use genzoo_lab::evaluate::{EvalOptions, Evaluation, evaluate};
 use genzoo_lab::row::{Budget, Row, Status};
 use serde_json::json;
 
+use crate::EVAL_SEED;
 use crate::args::Eval;
 use crate::output::Output;
 use crate::run::{self, RunRecord, Trained};
 use crate::sample::choice;
 use crate::zoo::Registry;
-use crate::EVAL_SEED;
 
-pub(crate) fn command(args: &Eval, registry: Registry, out: &Output, open: &crate::Opener) -> anyhow::Result<i32> {
+pub(crate) fn command(
+    args: &Eval,
+    registry: Registry,
+    out: &Output,
+    open: &crate::Opener,
+) -> anyhow::Result<i32> {
     let trained = run::load(registry, &args.run, args.weights.as_deref(), &open.device)?;
     let data = open.dataset(&trained.record.dataset, EVAL_SEED)?;
-    let of = |section: &str| args.set.iter().filter(|s| s.starts_with(section)).cloned().collect::<Vec<_>>();
-    if let Some(stray) = args.set.iter().find(|s| !s.starts_with("eval.") && !s.starts_with("sample.")) {
+    let of = |section: &str| {
+        args.set
+            .iter()
+            .filter(|s| s.starts_with(section))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    if let Some(stray) = args
+        .set
+        .iter()
+        .find(|s| !s.starts_with("eval.") && !s.starts_with("sample."))
+    {
         return Err(Error::config("--set", "a key of [eval] or [sample], e.g. eval.steps=80", stray).into());
     }
     let recipe = Recipe {
-        sample: choice(&trained.record.recipe.sample, "sampler", None, &of("sample."), "sample."),
-        eval: choice(&trained.record.recipe.eval, "likelihood", args.likelihood.as_deref(), &of("eval."), "eval."),
+        sample: choice(
+            &trained.record.recipe.sample,
+            "sampler",
+            None,
+            &of("sample."),
+            "sample.",
+        ),
+        eval: choice(
+            &trained.record.recipe.eval,
+            "likelihood",
+            args.likelihood.as_deref(),
+            &of("eval."),
+            "eval.",
+        ),
         ..trained.record.recipe.clone()
     };
     let suite = genzoo_lab::suite::default_evaluation(data.spec());
@@ -35,29 +62,46 @@ pub(crate) fn command(args: &Eval, registry: Registry, out: &Output, open: &crat
         options.n_quality = n as usize;
     }
     let spinner = out.spinner(&trained.record.model);
-    let evaluation = evaluate(trained.model.as_ref(), data.as_ref(), &options, &mut |m| spinner.set_message(m.to_string()))?;
+    let evaluation = evaluate(trained.model.as_ref(), data.as_ref(), &options, &mut |m| {
+        spinner.set_message(m.to_string())
+    })?;
     spinner.finish_and_clear();
     let row = row("eval", &trained, Some(&evaluation));
     let folder = &trained.folder;
-    write_atomic(&folder.join("eval.json"), (serde_json::to_string_pretty(&row)? + "\n").as_bytes())?;
+    write_atomic(
+        &folder.join("eval.json"),
+        (serde_json::to_string_pretty(&row)? + "\n").as_bytes(),
+    )?;
     if out.json() {
         out.print_json(&row)?;
     } else {
-        out.print(&genzoo_lab::report::terminal(std::slice::from_ref(&row), out.width(), out.color()))?;
+        out.print(&genzoo_lab::report::terminal(
+            std::slice::from_ref(&row),
+            out.width(),
+            out.color(),
+        ))?;
         out.print(&genzoo_lab::report::details(&row))?;
     }
     Ok(if row.status == Status::Ok { 0 } else { 3 })
 }
 
 /// The choices a recipe makes for its own evaluation.
-pub(crate) fn options(model: &dyn Model, recipe: &Recipe, mut options: EvalOptions) -> genzoo_core::Result<EvalOptions> {
+pub(crate) fn options(
+    model: &dyn Model,
+    recipe: &Recipe,
+    mut options: EvalOptions,
+) -> genzoo_core::Result<EvalOptions> {
     let (name, table) = genzoo_core::recipe::sampler_choice(&recipe.sample, model.samplers())?;
     options.sampler = Some((name.to_string(), table));
     if !model.densities().is_empty() {
         let (name, table) = genzoo_core::recipe::density_choice(&recipe.eval, model.densities())?;
         options.density = Some((name.to_string(), table));
     } else if let Some(key) = recipe.eval.keys().next() {
-        return Err(Error::config(format!("eval.{key}"), "nothing: this model has no likelihood", "a value"));
+        return Err(Error::config(
+            format!("eval.{key}"),
+            "nothing: this model has no likelihood",
+            "a value",
+        ));
     }
     Ok(options)
 }
@@ -95,7 +139,10 @@ pub(crate) fn bare_row(suite: &str, record: &RunRecord) -> Row {
         reason: record.reason.clone(),
         parameters: record.parameters,
         weights: "raw".to_string(),
-        budget: Budget { seconds: record.seconds, steps },
+        budget: Budget {
+            seconds: record.seconds,
+            steps,
+        },
         train: record.train.clone(),
         machine: json!(record.machine),
         version: record.version.clone(),

@@ -72,7 +72,11 @@ fn exit(code: i32) -> ExitCode {
 }
 
 fn dispatch(cli: Cli, registry: Registry, out: Output) -> anyhow::Result<i32> {
-    let open = Opener { data_dir: cli.global.data_dir.clone(), device: zoo::device(&cli.global.device)?, offline: cli.global.offline };
+    let open = Opener {
+        data_dir: cli.global.data_dir.clone(),
+        device: zoo::device(&cli.global.device)?,
+        offline: cli.global.offline,
+    };
     // The first call decides; a second dispatch in one process keeps it.
     let _ = machine::DEVICE.set(cli.global.device.clone());
     match &cli.command {
@@ -106,7 +110,10 @@ struct Opener {
 
 impl Opener {
     fn dataset(&self, name: &str, seed: u64) -> genzoo_core::Result<Box<dyn Dataset>> {
-        let options = genzoo_lab::data::OpenOptions { data_dir: self.data_dir.clone(), seed };
+        let options = genzoo_lab::data::OpenOptions {
+            data_dir: self.data_dir.clone(),
+            seed,
+        };
         genzoo_lab::data::open(name, &options)
     }
 }
@@ -116,11 +123,19 @@ fn code_of(e: &anyhow::Error) -> i32 {
     match e.chain().find_map(|c| c.downcast_ref::<Error>()) {
         Some(Error::Locked { .. }) => 5,
         Some(Error::Io { source, .. }) => match source.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory | std::io::ErrorKind::NotADirectory => 2,
+            std::io::ErrorKind::NotFound
+            | std::io::ErrorKind::IsADirectory
+            | std::io::ErrorKind::NotADirectory => 2,
             _ => 4,
         },
         Some(Error::Diverged { .. }) => 3,
-        Some(Error::Config { .. } | Error::Unknown { .. } | Error::File { .. } | Error::Data { .. } | Error::Unsupported(_)) => 2,
+        Some(
+            Error::Config { .. }
+            | Error::Unknown { .. }
+            | Error::File { .. }
+            | Error::Data { .. }
+            | Error::Unsupported(_),
+        ) => 2,
         Some(Error::Tensor(_)) | None => 1,
     }
 }

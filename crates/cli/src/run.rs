@@ -68,7 +68,11 @@ impl RunRecord {
 
     /// sha256 of the identity.
     pub(crate) fn identity_sha256(&self) -> String {
-        let all: String = self.identity().iter().map(|(k, v)| format!("{k}={v}\n")).collect();
+        let all: String = self
+            .identity()
+            .iter()
+            .map(|(k, v)| format!("{k}={v}\n"))
+            .collect();
         checkpoint::sha256(all.as_bytes())
     }
 }
@@ -83,33 +87,60 @@ impl RunFolder {
     /// Creates the folder, or takes over an existing one if `resume`. Fails if another process holds it.
     pub(crate) fn open(path: &Path, resume: bool) -> Result<Self> {
         if path.exists() && !path.is_dir() {
-            return Err(Error::file(path, "expected a folder, found a file; choose another --out"));
+            return Err(Error::file(
+                path,
+                "expected a folder, found a file; choose another --out",
+            ));
         }
         fs::create_dir_all(path.join("checkpoints")).map_err(Error::io("create", path))?;
         let lock = lock(path)?;
         if !resume && path.join("run.json").exists() {
-            return Err(Error::file(path, "this folder already holds a run; add --resume to go on with it, or choose another --out"));
+            return Err(Error::file(
+                path,
+                "this folder already holds a run; add --resume to go on with it, or choose another --out",
+            ));
         }
         let strangers = fs::read_dir(path).map_err(Error::io("list", path))?.flatten();
-        let known = ["checkpoints", "lock", "run.json", "log.jsonl", "samples", "eval.json", "recipe.toml"];
+        let known = [
+            "checkpoints",
+            "lock",
+            "run.json",
+            "log.jsonl",
+            "samples",
+            "eval.json",
+            "recipe.toml",
+        ];
         for entry in strangers {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = known.contains(&name.as_str()) || name.starts_with("model") || name.starts_with(".genzoo-");
+            let ours =
+                known.contains(&name.as_str()) || name.starts_with("model") || name.starts_with(".genzoo-");
             if !ours && !path.join("run.json").exists() {
-                return Err(Error::file(path, format!("expected an empty folder or a run, found '{}'; choose another --out", printable(&name))));
+                return Err(Error::file(
+                    path,
+                    format!(
+                        "expected an empty folder or a run, found '{}'; choose another --out",
+                        printable(&name)
+                    ),
+                ));
             }
             // A dead process may have left one unfinished file behind; under the lock nobody is writing it.
             if name.starts_with(".genzoo-") && name.ends_with(".tmp") {
                 fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
             }
         }
-        for entry in fs::read_dir(path.join("checkpoints")).map_err(Error::io("list", path))?.flatten() {
+        for entry in fs::read_dir(path.join("checkpoints"))
+            .map_err(Error::io("list", path))?
+            .flatten()
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(".genzoo-") && name.ends_with(".tmp") {
                 fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
             }
         }
-        Ok(Self { path: path.to_path_buf(), _lock: lock })
+        Ok(Self {
+            path: path.to_path_buf(),
+            _lock: lock,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -122,7 +153,11 @@ impl RunFolder {
 
     /// The record of an earlier start, if there was one.
     pub(crate) fn record(&self) -> Result<Option<RunRecord>> {
-        if self.path.join("run.json").exists() { read_record(&self.path).map(Some) } else { Ok(None) }
+        if self.path.join("run.json").exists() {
+            read_record(&self.path).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     pub(crate) fn write_record(&self, record: &RunRecord) -> Result<()> {
@@ -138,24 +173,38 @@ impl RunFolder {
         if path.exists() {
             let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
             for line in text.lines() {
-                let of = serde_json::from_str::<Value>(line).ok().and_then(|v| v.get("step")?.as_u64());
+                let of = serde_json::from_str::<Value>(line)
+                    .ok()
+                    .and_then(|v| v.get("step")?.as_u64());
                 if of.is_some_and(|s| s <= step) {
                     kept.push_str(line);
                     kept.push('\n');
                 }
             }
             if kept == text {
-                let file = OpenOptions::new().append(true).open(&path).map_err(Error::io("open", &path))?;
+                let file = OpenOptions::new()
+                    .append(true)
+                    .open(&path)
+                    .map_err(Error::io("open", &path))?;
                 return Ok(Log { file, path });
             }
         }
         write_atomic(&path, kept.as_bytes())?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(Error::io("open", &path))?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
         Ok(Log { file, path })
     }
 
     /// Exports weights and state for use elsewhere: plain names, and metadata that says what they are.
-    pub(crate) fn export(&self, name: &str, weights: BTreeMap<String, genzoo_core::Tensor>, state: genzoo_core::StateDict, record: &RunRecord) -> Result<()> {
+    pub(crate) fn export(
+        &self,
+        name: &str,
+        weights: BTreeMap<String, genzoo_core::Tensor>,
+        state: genzoo_core::StateDict,
+        record: &RunRecord,
+    ) -> Result<()> {
         let path = self.path.join(name);
         let mut tensors = weights;
         tensors.extend(state.into_iter().map(|(n, t)| (format!("state/{n}"), t)));
@@ -188,7 +237,9 @@ impl Log {
         }
         line.insert("seconds".into(), json!((seconds * 1e6).round() / 1e6));
         let text = Value::Object(line).to_string() + "\n";
-        self.file.write_all(text.as_bytes()).map_err(Error::io("append to", &self.path))
+        self.file
+            .write_all(text.as_bytes())
+            .map_err(Error::io("append to", &self.path))
     }
 }
 
@@ -204,8 +255,14 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
         .map_err(Error::io("open the lock", &path))?;
     match file.try_lock() {
         Ok(()) => {
-            let me = format!("process {} on {}\n", std::process::id(), crate::machine::hostname());
-            file.set_len(0).and_then(|()| file.write_all(me.as_bytes())).map_err(Error::io("write the lock", &path))?;
+            let me = format!(
+                "process {} on {}\n",
+                std::process::id(),
+                crate::machine::hostname()
+            );
+            file.set_len(0)
+                .and_then(|()| file.write_all(me.as_bytes()))
+                .map_err(Error::io("write the lock", &path))?;
             Ok(file)
         }
         Err(fs::TryLockError::WouldBlock) => {
@@ -213,8 +270,15 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
             // The holder's line is a courtesy: without it the message still stands.
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
-            let holder = if holder.is_empty() { "unknown holder" } else { holder };
-            Err(Error::Locked { path: folder.to_path_buf(), holder: printable(holder) })
+            let holder = if holder.is_empty() {
+                "unknown holder"
+            } else {
+                holder
+            };
+            Err(Error::Locked {
+                path: folder.to_path_buf(),
+                holder: printable(holder),
+            })
         }
         Err(fs::TryLockError::Error(e)) => Err(Error::io("lock", &path)(e)),
     }
@@ -223,16 +287,26 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
 /// Reads `run.json` of a folder.
 pub(crate) fn read_record(folder: &Path) -> Result<RunRecord> {
     let path = folder.join("run.json");
-    let text = fs::read_to_string(&path)
-        .map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::file(folder, "expected a run folder, found no run.json in it"),
-            _ => Error::io("read", &path)(e),
-        })?;
-    let raw: Value = serde_json::from_str(&text).map_err(|e| Error::file(&path, format!("expected the JSON of a run: {e}")))?;
+    let text = fs::read_to_string(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::file(folder, "expected a run folder, found no run.json in it"),
+        _ => Error::io("read", &path)(e),
+    })?;
+    let raw: Value = serde_json::from_str(&text)
+        .map_err(|e| Error::file(&path, format!("expected the JSON of a run: {e}")))?;
     match raw.get("schema").and_then(Value::as_u64) {
         Some(1) => {}
-        Some(s) => return Err(Error::file(&path, format!("expected schema 1, found {s}; use the version that wrote it"))),
-        None => return Err(Error::file(&path, "expected the JSON of a run, found no schema number")),
+        Some(s) => {
+            return Err(Error::file(
+                &path,
+                format!("expected schema 1, found {s}; use the version that wrote it"),
+            ));
+        }
+        None => {
+            return Err(Error::file(
+                &path,
+                "expected the JSON of a run, found no schema number",
+            ));
+        }
     }
     serde_json::from_value(raw).map_err(|e| Error::file(&path, format!("expected the JSON of a run: {e}")))
 }
@@ -247,18 +321,37 @@ pub(crate) struct Trained {
 }
 
 /// Loads RUN: a run folder or one of its checkpoints. `weights` is `raw`, `ema` or the better kept one.
-pub(crate) fn load(registry: Registry, run: &Path, weights: Option<&str>, device: &Device) -> Result<Trained> {
+pub(crate) fn load(
+    registry: Registry,
+    run: &Path,
+    weights: Option<&str>,
+    device: &Device,
+) -> Result<Trained> {
     if run.to_str().is_some_and(|s| s.starts_with("hf://")) {
-        return Err(Error::Unsupported("foreign weights from the hub cannot be loaded yet: give a run folder".into()));
+        return Err(Error::Unsupported(
+            "foreign weights from the hub cannot be loaded yet: give a run folder".into(),
+        ));
     }
     if !run.exists() {
-        return Err(Error::file(run, "expected a run folder or a checkpoint, found nothing there"));
+        return Err(Error::file(
+            run,
+            "expected a run folder or a checkpoint, found nothing there",
+        ));
     }
     let (folder, file) = if run.is_dir() {
         (run.to_path_buf(), None)
     } else {
-        let up = run.ancestors().skip(1).take(2).find(|p| p.join("run.json").exists());
-        let folder = up.ok_or_else(|| Error::file(run, "expected a checkpoint inside a run folder, found no run.json beside or above it"))?;
+        let up = run
+            .ancestors()
+            .skip(1)
+            .take(2)
+            .find(|p| p.join("run.json").exists());
+        let folder = up.ok_or_else(|| {
+            Error::file(
+                run,
+                "expected a checkpoint inside a run folder, found no run.json beside or above it",
+            )
+        })?;
         (folder.to_path_buf(), Some(run.to_path_buf()))
     };
     let record = read_record(&folder)?;
@@ -270,29 +363,63 @@ pub(crate) fn load(registry: Registry, run: &Path, weights: Option<&str>, device
     };
     let exported = |n: &str| folder.join(n).exists();
     let (params, state, which) = match file {
-        Some(path) if path.parent().is_some_and(|p| p.ends_with("checkpoints")) => from_checkpoint(&Checkpoint::load(&path, device)?, want, &path)?,
-        Some(path) => from_export(&path, if path.ends_with("model_ema.safetensors") { "ema" } else { "raw" }, device)?,
-        None if want != Some("raw") && exported("model_ema.safetensors") => from_export(&folder.join("model_ema.safetensors"), "ema", device)?,
-        None if want != Some("ema") && exported("model.safetensors") => from_export(&folder.join("model.safetensors"), "raw", device)?,
+        Some(path) if path.parent().is_some_and(|p| p.ends_with("checkpoints")) => {
+            from_checkpoint(&Checkpoint::load(&path, device)?, want, &path)?
+        }
+        Some(path) => from_export(
+            &path,
+            if path.ends_with("model_ema.safetensors") {
+                "ema"
+            } else {
+                "raw"
+            },
+            device,
+        )?,
+        None if want != Some("raw") && exported("model_ema.safetensors") => {
+            from_export(&folder.join("model_ema.safetensors"), "ema", device)?
+        }
+        None if want != Some("ema") && exported("model.safetensors") => {
+            from_export(&folder.join("model.safetensors"), "raw", device)?
+        }
         None => {
             let (latest, broken) = Checkpoint::latest(&folder.join("checkpoints"), device)?;
             match latest {
                 Some(c) => from_checkpoint(&c, want, &folder)?,
-                None => return Err(broken.into_iter().next().unwrap_or_else(|| Error::file(&folder, "this run has no checkpoint yet"))),
+                None => {
+                    return Err(broken
+                        .into_iter()
+                        .next()
+                        .unwrap_or_else(|| Error::file(&folder, "this run has no checkpoint yet")));
+                }
             }
         }
     };
-    model.params().load(&params).map_err(|e| Error::file(&folder, e.to_string()))?;
+    model
+        .params()
+        .load(&params)
+        .map_err(|e| Error::file(&folder, e.to_string()))?;
     model.set_state(state)?;
-    Ok(Trained { model, record, folder, weights: which })
+    Ok(Trained {
+        model,
+        record,
+        folder,
+        weights: which,
+    })
 }
 
-type Weights = (BTreeMap<String, genzoo_core::Tensor>, genzoo_core::StateDict, &'static str);
+type Weights = (
+    BTreeMap<String, genzoo_core::Tensor>,
+    genzoo_core::StateDict,
+    &'static str,
+);
 
 fn from_checkpoint(c: &Checkpoint, want: Option<&str>, path: &Path) -> Result<Weights> {
     let ema = c.section("ema");
     match (want, ema.is_empty()) {
-        (Some("ema"), true) => Err(Error::file(path, "expected averaged weights, found none; train with train.ema > 0")),
+        (Some("ema"), true) => Err(Error::file(
+            path,
+            "expected averaged weights, found none; train with train.ema > 0",
+        )),
         (None | Some("ema"), false) => Ok((ema, c.section("state"), "ema")),
         _ => Ok((c.section("param"), c.section("state"), "raw")),
     }
@@ -311,13 +438,34 @@ fn from_export(path: &Path, which: &'static str, device: &Device) -> Result<Weig
 }
 
 /// Builds a fresh model; its initial values are a function of the seed.
-pub(crate) fn build(entry: &Entry, recipe: &Recipe, spec: &DataSpec, seed: u64, device: &Device) -> Result<Box<dyn Model>> {
+pub(crate) fn build(
+    entry: &Entry,
+    recipe: &Recipe,
+    spec: &DataSpec,
+    seed: u64,
+    device: &Device,
+) -> Result<Box<dyn Model>> {
     let noise = Noise::new(seed).fork("init");
-    (entry.build)(&recipe.model, Build { spec, device, zoo: &NoZoo, noise })
+    (entry.build)(
+        &recipe.model,
+        Build {
+            spec,
+            device,
+            zoo: &NoZoo,
+            noise,
+        },
+    )
 }
 
 /// A fresh record of a run about to start.
-pub(crate) fn new_record(entry: &Entry, data: &dyn genzoo_core::Dataset, seed: u64, steps: u64, seconds: Option<f64>, recipe: Recipe) -> Result<RunRecord> {
+pub(crate) fn new_record(
+    entry: &Entry,
+    data: &dyn genzoo_core::Dataset,
+    seed: u64,
+    steps: u64,
+    seconds: Option<f64>,
+    recipe: Recipe,
+) -> Result<RunRecord> {
     let toml = recipe.to_toml()?;
     Ok(RunRecord {
         schema: 1,
@@ -344,18 +492,34 @@ pub(crate) fn new_record(entry: &Entry, data: &dyn genzoo_core::Dataset, seed: u
 pub(crate) fn folder_name(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars() {
-        let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
+        let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') {
+            c
+        } else {
+            '-'
+        };
         if !(c == '-' && out.ends_with('-')) {
             out.push(c);
         }
     }
     let out = out.trim_matches(['-', '.']).to_string();
-    if out.is_empty() { "run".into() } else { out.chars().take(64).collect() }
+    if out.is_empty() {
+        "run".into()
+    } else {
+        out.chars().take(64).collect()
+    }
 }
 
 /// Text from a user or a file, with control characters escaped for a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) { c.escape_debug().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) {
+                c.escape_debug().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -364,7 +528,10 @@ mod tests {
 
     #[test]
     fn folder_names_cannot_leave_the_folder() {
-        assert_eq!(folder_name("realnvp-gaussians8{radius=5,sd=1}"), "realnvp-gaussians8-radius-5-sd-1");
+        assert_eq!(
+            folder_name("realnvp-gaussians8{radius=5,sd=1}"),
+            "realnvp-gaussians8-radius-5-sd-1"
+        );
         assert_eq!(folder_name("../../etc"), "etc");
         assert_eq!(folder_name("a/../b"), "a-..-b");
         assert_eq!(folder_name(".."), "run");

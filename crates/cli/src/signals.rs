@@ -9,7 +9,9 @@ static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
 /// Starts the thread that listens. Failing to listen is no reason not to work.
 pub(crate) fn listen() {
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1]) else { return };
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1]) else {
+        return;
+    };
     std::thread::spawn(move || {
         for signal in signals.forever() {
             let again = RECEIVED.swap(signal, Ordering::SeqCst) != 0;
@@ -43,5 +45,9 @@ pub(crate) fn stop_requested() -> bool {
 
 /// 130, or 75 where a scheduler asked to be told that the run should be queued again.
 pub(crate) fn exit_code() -> i32 {
-    if std::env::var("GENZOO_REQUEUE").is_ok_and(|v| v == "1") { 75 } else { 130 }
+    if std::env::var("GENZOO_REQUEUE").is_ok_and(|v| v == "1") {
+        75
+    } else {
+        130
+    }
 }

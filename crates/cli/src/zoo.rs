@@ -27,12 +27,18 @@ pub(crate) const FAMILIES: &[&[Entry]] = &[
 impl Registry {
     /// The zoo and, after it, a user's own models.
     pub(crate) fn new(own: &'static [Entry]) -> Self {
-        Self { entries: FAMILIES, own }
+        Self {
+            entries: FAMILIES,
+            own,
+        }
     }
 
     /// A registry that surely holds `entry`: for a model whose entry is at hand.
     pub(crate) fn with(self, entry: &'static Entry) -> Self {
-        Self { own: std::slice::from_ref(entry), ..self }
+        Self {
+            own: std::slice::from_ref(entry),
+            ..self
+        }
     }
 
     /// Every model, in the order of the families.
@@ -44,10 +50,14 @@ impl Registry {
     pub(crate) fn find(&self, name: &str) -> Result<&'static Entry> {
         let all: Vec<&'static Entry> = self.all().collect();
         let full = |e: &Entry| format!("{}/{}", e.info.family.name(), e.info.name);
-        all.iter().rev().find(|e| e.info.name == name || full(e) == name).copied().ok_or_else(|| {
-            let bare = name.rsplit('/').next().unwrap_or(name);
-            Error::unknown("model", bare, all.iter().map(|e| e.info.name))
-        })
+        all.iter()
+            .rev()
+            .find(|e| e.info.name == name || full(e) == name)
+            .copied()
+            .ok_or_else(|| {
+                let bare = name.rsplit('/').next().unwrap_or(name);
+                Error::unknown("model", bare, all.iter().map(|e| e.info.name))
+            })
     }
 }
 
@@ -57,13 +67,23 @@ pub(crate) fn full_name(entry: &Entry) -> String {
 }
 
 /// The resolved recipe: the entry's defaults, then the repository's or the user's recipe, then `--set`.
-pub(crate) fn recipe(entry: &Entry, spec: &DataSpec, dataset: &str, file: Option<&Path>, sets: &[String]) -> Result<Recipe> {
+pub(crate) fn recipe(
+    entry: &Entry,
+    spec: &DataSpec,
+    dataset: &str,
+    file: Option<&Path>,
+    sets: &[String],
+) -> Result<Recipe> {
     if !entry.spaces.contains(&spec.space) {
         let of = |s: &genzoo_core::Space| serde_json::to_string(s).unwrap_or_default().replace('"', "");
         let spaces: Vec<String> = entry.spaces.iter().map(of).collect();
         return Err(Error::config(
             format!("--data {dataset}"),
-            format!("data of a space that {} can learn ({})", full_name(entry), spaces.join(", ")),
+            format!(
+                "data of a space that {} can learn ({})",
+                full_name(entry),
+                spaces.join(", ")
+            ),
             of(&spec.space),
         ));
     }
@@ -72,7 +92,10 @@ pub(crate) fn recipe(entry: &Entry, spec: &DataSpec, dataset: &str, file: Option
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         overlay(&mut recipe, &text).map_err(|e| Error::file(path, e.to_string()))?;
-    } else if let Some((_, _, text)) = RECIPES.iter().find(|(m, d, _)| *m == entry.info.name && *d == base) {
+    } else if let Some((_, _, text)) = RECIPES
+        .iter()
+        .find(|(m, d, _)| *m == entry.info.name && *d == base)
+    {
         overlay(&mut recipe, text)?;
     }
     for assignment in sets {
@@ -82,14 +105,18 @@ pub(crate) fn recipe(entry: &Entry, spec: &DataSpec, dataset: &str, file: Option
 }
 
 fn overlay(recipe: &mut Recipe, text: &str) -> Result<()> {
-    let table = text.parse().map_err(|e: toml::de::Error| Error::config("recipe", "valid TOML", e.to_string().trim()))?;
+    let table = text
+        .parse()
+        .map_err(|e: toml::de::Error| Error::config("recipe", "valid TOML", e.to_string().trim()))?;
     recipe.overlay(&table)
 }
 
 /// `cpu`, `cuda`, `cuda:1` or `metal`.
 pub(crate) fn device(name: &str) -> Result<Device> {
     let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
-    let index: usize = index.parse().map_err(|_| Error::config("--device", "cpu, cuda, cuda:N or metal", name))?;
+    let index: usize = index
+        .parse()
+        .map_err(|_| Error::config("--device", "cpu, cuda, cuda:N or metal", name))?;
     let built = |e: candle_core::Error| Error::Unsupported(format!("--device {name}: {e}"));
     match kind {
         "cpu" => Ok(Device::Cpu),

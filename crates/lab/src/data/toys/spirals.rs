@@ -30,7 +30,7 @@ pub(in super::super) static SPIRALS: DatasetEntry = DatasetEntry {
         Ok(toy(
             arguments,
             options,
-            Spirals::new(arguments.number("noise")?, 6.0),
+            Spirals::new(arguments.number("noise")?, 4.0),
         ))
     },
 };
@@ -142,5 +142,24 @@ impl Law for Spirals {
 
     fn method(&self) -> &'static str {
         "quadrature(1e-6)"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nodes_give_the_integral_to_1e_6() {
+        let (law, fine) = (Spirals::new(0.1, 4.0), Spirals::new(0.1, 1.5));
+        for i in -12..=12 {
+            for j in -12..=12 {
+                let x = [0.5 * f64::from(i), 0.5 * f64::from(j)];
+                let error = law.log_density(&x) - fine.log_density(&x);
+                let log_p = law.log_density(&x);
+                let allowed = if log_p > -400.0 { 1e-6 } else { 1e-7 * log_p.abs() };
+                assert!(error.abs() < allowed, "{error:e} at {x:?}, log p {log_p}");
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `genzoo data`: list, fetch, verify, show.
 
 use genzoo_core::Split;
+use genzoo_lab::data::manifest::{FileReport, FileStatus};
 use serde_json::json;
 
 use crate::args::Data;
@@ -69,46 +70,58 @@ pub(crate) fn command(args: &Data, out: &Output, open: &Opener) -> anyhow::Resul
 }
 
 fn verify(dataset: &str, out: &Output, open: &Opener) -> anyhow::Result<i32> {
-    let reports = genzoo_lab::data::verify(dataset, open.data_dir.as_deref())?;
-    let good = reports.iter().all(|r| r.problem.is_none());
-    if out.json() {
-        out.print_json(&reports)?;
-    } else {
-        let lines: Vec<String> = reports
-            .iter()
-            .map(|r| format!("{}  {}", r.problem.as_deref().unwrap_or("ok"), r.path.display()))
-            .collect();
-        out.print(&lines.join("\n"))?;
-    }
-    Ok(if good { 0 } else { 2 })
+    report(&genzoo_lab::data::verify(dataset, open.data_dir.as_deref())?, out)
 }
 
 #[cfg(feature = "hub")]
 fn fetch(dataset: &str, out: &Output, open: &Opener) -> anyhow::Result<i32> {
-    let spinner = out.spinner(dataset);
-    let files =
-        genzoo_lab::data::hub::fetch_dataset(dataset, open.data_dir.as_deref(), open.offline, &mut |m| {
-            spinner.set_message(m.to_string());
-        })?;
-    spinner.finish_and_clear();
-    if out.json() {
-        out.print_json(&files)?;
-    } else {
-        out.print(
-            &files
-                .iter()
-                .map(|f| format!("verified  {}", f.display()))
-                .collect::<Vec<_>>()
-                .join("\n"),
-        )?;
-    }
-    Ok(0)
+    use genzoo_lab::data::{hub, manifest::Manifest};
+    let manifest = Manifest::named(dataset)?;
+    let mut options = hub::Options::from_env();
+    options.offline |= open.offline;
+    let bar = out.bar(0, dataset);
+    let reports = hub::fetch(&manifest, &manifest.fetch_dir(open.data_dir.as_deref()), &options, &mut |p| {
+        bar.set_length(p.total.unwrap_or(p.done));
+        bar.set_position(p.done);
+        bar.set_message(printable(p.file));
+    })?;
+    bar.finish_and_clear();
+    report(&reports, out)
 }
 
 #[cfg(not(feature = "hub"))]
 fn fetch(_: &str, _: &Output, _: &Opener) -> anyhow::Result<i32> {
-    Err(genzoo_core::Error::Unsupported(
-        "this genzoo was built without the feature 'hub'; put the files into --data-dir".into(),
-    )
-    .into())
+    let why = "this genzoo was built without the feature 'hub'; put the files into --data-dir";
+    Err(genzoo_core::Error::Unsupported(why.into()).into())
+}
+
+/// The verdict on every file; exit code 2 unless all are right.
+fn report(files: &[FileReport], out: &Output) -> anyhow::Result<i32> {
+    let verdict = |r: &FileReport| match &r.status {
+        FileStatus::Verified { sha256 } => ("verified", Some(sha256.clone()), None),
+        FileStatus::Missing => ("missing", None, None),
+        FileStatus::Bad { problem } => ("bad", None, Some(problem.clone())),
+    };
+    if out.json() {
+        let all: Vec<serde_json::Value> = files
+            .iter()
+            .map(|r| {
+                let (status, sha256, problem) = verdict(r);
+                json!({"name": r.name, "path": r.path, "status": status, "sha256": sha256, "problem": problem})
+            })
+            .collect();
+        out.print_json(&all)?;
+    } else {
+        let lines: Vec<String> = files
+            .iter()
+            .map(|r| {
+                let (status, _, problem) = verdict(r);
+                let place = r.path.as_ref().map_or(r.name.clone(), |p| p.display().to_string());
+                format!("{status:8}  {}{}", printable(&place), problem.map_or(String::new(), |p| format!(": {p}")))
+            })
+            .collect();
+        out.print(&lines.join("\n"))?;
+    }
+    let good = files.iter().all(|r| matches!(r.status, FileStatus::Verified { .. }));
+    Ok(if good { 0 } else { 2 })
 }

@@ -136,6 +136,6 @@ fn code_of(e: &anyhow::Error) -> i32 {
             | Error::Data { .. }
             | Error::Unsupported(_),
         ) => 2,
-        Some(Error::Tensor(_)) | None => 1,
+        Some(Error::Tensor(_) | Error::Network { .. }) | None => 1,
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing here knows a family, a data set or a metric by name. The route of the data is one way:
 //! `Dataset → Stream → Batch → Trainer → Checkpoint → Sampler → Metric → Row → Report`.
 
+pub mod autograd;
 pub mod capability;
 pub mod checkpoint;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod error;
 pub mod math;
 pub mod measure;
 pub mod model;
+pub mod nn;
 pub mod noise;
 pub mod optim;
 pub mod params;

@@ -77,7 +77,7 @@ impl Conv {
     }
 }
 
-/// `f(conv(x, w) + b)` with `x: (b, i, h, w)`, `w: (o, i / groups, kh, kw)`, `bias: (o)`.
+/// `f(conv(x, w) + bias)` with `x: (b, i, h, w)`, `w: (o, i / groups, kh, kw)`, `bias: (o)`, or `(b, o)` for one per image.
 ///
 /// # Errors
 /// On shapes that do not fit.
@@ -88,7 +88,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, conv: Conv, f: Acti
     })
 }
 
-/// `f(convᵀ(x, w) + b)` with `x: (b, i, h, w)`, `w: (i, o / groups, kh, kw)`, `bias: (o)`; the output is
+/// `f(convᵀ(x, w) + bias)` with `x: (b, i, h, w)`, `w: (i, o / groups, kh, kw)`, `bias: (o)` or `(b, o)`; the output is
 /// `(n − 1) stride − 2 padding + kernel + output_padding` long, as in PyTorch.
 ///
 /// # Errors
@@ -526,7 +526,7 @@ impl CustomOp3 for FusedConv {
             ),
         };
         let db = if b.track_op() {
-            Some(channel_sums(&d)?)
+            Some(channel_sums(&d, b.dims())?)
         } else {
             None
         };
@@ -534,9 +534,9 @@ impl CustomOp3 for FusedConv {
     }
 }
 
-/// `(b, c, h, w) → (c)`: the sum over images and pixels.
-fn channel_sums(g: &Tensor) -> Result<Tensor> {
-    let (_, c, h, w) = g.dims4()?;
+/// `(b, c, h, w) → (c)` or `(b, c)`: the sum over pixels, and over images unless each has its own bias.
+fn channel_sums(g: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    let (_, _, h, w) = g.dims4()?;
     struct PlaneSum<'a, T>(&'a [T]);
     impl<T: Real> Job for PlaneSum<'_, T> {
         type Out = T;
@@ -552,9 +552,12 @@ fn channel_sums(g: &Tensor) -> Result<Tensor> {
                 .with_min_len(16 * 1024 / (h * w).max(1) + 1)
                 .map(|plane| dispatch(PlaneSum(plane)))
                 .collect();
-            let mut sums = vec![T::ZERO; c];
+            if shape.len() == 2 {
+                return Tensor::from_vec(planes, shape, g.device());
+            }
+            let mut sums = vec![T::ZERO; shape[0]];
             add_rows(&mut sums, &planes);
-            Tensor::from_vec(sums, c, g.device())
+            Tensor::from_vec(sums, shape, g.device())
         })
     })
 }

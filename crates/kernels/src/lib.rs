@@ -31,4 +31,4 @@ pub use linear::linear;
 pub use loss::{bce_with_logits, bce_with_logits_rows};
 pub use norm::{group_norm, layer_norm};
 pub use reduce::{log_sum_exp, softmax, sum_rows};
-pub use resample::{avg_pool2, sum_pool2, upsample2};
+pub use resample::{avg_pool2, cat_channels, sum_pool2, upsample2};

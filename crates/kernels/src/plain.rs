@@ -109,10 +109,13 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Te
     }
 }
 
-/// Adds one number per channel of `(b, c, h, w)`.
+/// Adds one number per channel of `(b, c, h, w)`, shared by the images or, for a bias `(b, c)`, each image's own.
 pub(crate) fn channel_bias(y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     match bias {
-        Some(b) => y.broadcast_add(&b.reshape((1, b.elem_count(), 1, 1))?),
+        Some(b) => {
+            let c = y.dim(1)?;
+            y.broadcast_add(&b.reshape(((), c, 1, 1))?)
+        }
         None => Ok(y.clone()),
     }
 }

@@ -1,7 +1,7 @@
 //! Nearest-neighbour upsampling by two and its adjoint, the sum over 2×2 blocks: each is the other's derivative.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::plain;
@@ -119,4 +119,70 @@ impl CustomOp1 for SumPool {
 
 fn planes_per_task(plane: usize) -> usize {
     16 * 1024 / plane.max(1) + 1
+}
+
+/// Channels of `a` and then of `b`: `(b, c, h, w), (b, d, h, w) → (b, c + d, h, w)`.
+///
+/// candle's `cat` has the same value; its backward hands out strided slices, which are slow to add.
+///
+/// # Errors
+/// When the other sizes differ.
+pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let ((n, _, h, w), (n2, _, h2, w2)) = (a.dims4()?, b.dims4()?);
+    if (n, h, w) != (n2, h2, w2) {
+        bail!(
+            "cat_channels: shapes {:?} and {:?} differ beyond their channels",
+            a.dims(),
+            b.dims()
+        );
+    }
+    if is_fast(a) && is_fast(b) && a.dtype() == b.dtype() {
+        a.contiguous()?.apply_op2(&b.contiguous()?, CatChannels)
+    } else {
+        Tensor::cat(&[a, b], 1)
+    }
+}
+
+struct CatChannels;
+
+impl CustomOp2 for CatChannels {
+    fn name(&self) -> &'static str {
+        "cat_channels"
+    }
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let ((n, c, h, w), (_, d, ..)) = (l1.shape().dims4()?, l2.shape().dims4()?);
+        let (left, right) = (c * h * w, d * h * w);
+        with_real!(s1.dtype(), T, {
+            let (a, b) = (slice::<T>(s1, l1)?, slice::<T>(s2, l2)?);
+            let mut y = uninit::<T>(n * (left + right));
+            y.par_chunks_mut(left + right)
+                .zip(a.par_chunks(left))
+                .zip(b.par_chunks(right))
+                .with_min_len(16 * 1024 / (left + right) + 1)
+                .for_each(|((y, a), b)| {
+                    y[..left].copy_from_slice(a);
+                    y[left..].copy_from_slice(b);
+                });
+            Ok(output(y, (n, c + d, h, w)))
+        })
+    }
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (c, d) = (a.dim(1)?, b.dim(1)?);
+        Ok((
+            Some(g.narrow(1, 0, c)?.contiguous()?),
+            Some(g.narrow(1, c, d)?.contiguous()?),
+        ))
+    }
 }

@@ -1,0 +1,196 @@
+//! Multilayer perceptrons.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::differentiable::{Pull, chain_forward, chain_jvp, chain_vjp};
+use super::{Activation, Differentiable, Linear, require};
+
+/// Linear layers with one activation between them and one behind the last; parameters `0.weight`, `0.bias`, `1.weight`, …
+#[derive(Debug, Clone)]
+pub struct Mlp {
+    layers: Vec<Linear>,
+}
+
+impl Mlp {
+    /// `widths` lists input, hidden and output sizes: `&[2, 128, 128, 1]` has two hidden layers.
+    ///
+    /// # Errors
+    /// With fewer than two widths.
+    pub fn new(widths: &[usize], hidden: Activation, last: Activation, vb: &VarBuilder) -> Result<Self> {
+        Self::build(widths, hidden, last, vb, false)
+    }
+
+    /// As [`Mlp::new`], with the last layer starting at zero: the network starts as the constant `last(0)`.
+    ///
+    /// # Errors
+    /// With fewer than two widths.
+    pub fn zero_last(
+        widths: &[usize],
+        hidden: Activation,
+        last: Activation,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        Self::build(widths, hidden, last, vb, true)
+    }
+
+    fn build(
+        widths: &[usize],
+        hidden: Activation,
+        last: Activation,
+        vb: &VarBuilder,
+        zero: bool,
+    ) -> Result<Self> {
+        require(widths.len() >= 2, || {
+            format!("an Mlp needs an input and an output width, got {widths:?}")
+        })?;
+        let count = widths.len() - 1;
+        let layers = (0..count)
+            .map(|i| {
+                let vb = vb.pp(i);
+                let (fan_in, fan_out) = (widths[i], widths[i + 1]);
+                match i + 1 == count {
+                    true if zero => Linear::zeros(fan_in, fan_out, last, &vb),
+                    true => Linear::new(fan_in, fan_out, last, &vb),
+                    false => Linear::new(fan_in, fan_out, hidden, &vb),
+                }
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { layers })
+    }
+
+    /// `(…, first width) → (…, last width)`.
+    ///
+    /// # Errors
+    /// When the last dimension of `x` is not the first width.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.layers
+            .iter()
+            .try_fold(x.clone(), |x, layer| layer.forward(&x))
+    }
+
+    /// The same weights outside every graph.
+    pub fn frozen(&self) -> Self {
+        Self {
+            layers: self.layers.iter().map(Linear::frozen).collect(),
+        }
+    }
+
+    /// The layers, first to last.
+    pub fn layers(&self) -> &[Linear] {
+        &self.layers
+    }
+
+    fn chain(&self) -> Vec<&dyn Differentiable> {
+        self.layers.iter().map(|l| l as &dyn Differentiable).collect()
+    }
+}
+
+impl Differentiable for Mlp {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        chain_forward(&self.chain(), x)
+    }
+    fn vjp_with(&self, x: &Tensor) -> Result<(Tensor, Pull<'_>)> {
+        chain_vjp(&self.chain(), x)
+    }
+    fn jvp(&self, x: &Tensor, u: &Tensor) -> Result<(Tensor, Tensor)> {
+        chain_jvp(&self.chain(), x, u)
+    }
+}
+
+/// A perceptron whose hidden layers of one width add to their input: `h ← h + W₂ f(W₁ h)`; parameters
+/// `first`, `blocks.i.{0,1}`, `last`.
+#[derive(Debug, Clone)]
+pub struct ResidualMlp {
+    first: Linear,
+    blocks: Vec<(Linear, Linear)>,
+    last: Linear,
+}
+
+impl ResidualMlp {
+    /// `(…, inputs) → (…, outputs)` through `blocks` residual blocks of the given width.
+    ///
+    /// # Errors
+    /// When the builder has parameters of these names with other shapes.
+    pub fn new(
+        inputs: usize,
+        width: usize,
+        blocks: usize,
+        outputs: usize,
+        activation: Activation,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        let first = Linear::new(inputs, width, activation, &vb.pp("first"))?;
+        let blocks = (0..blocks)
+            .map(|i| {
+                let vb = vb.pp("blocks").pp(i);
+                Ok((
+                    Linear::new(width, width, activation, &vb.pp(0))?,
+                    Linear::new(width, width, Activation::Identity, &vb.pp(1))?,
+                ))
+            })
+            .collect::<Result<_>>()?;
+        let last = Linear::new(width, outputs, Activation::Identity, &vb.pp("last"))?;
+        Ok(Self { first, blocks, last })
+    }
+
+    /// `(…, inputs) → (…, outputs)`.
+    ///
+    /// # Errors
+    /// When the last dimension of `x` is not `inputs`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut h = self.first.forward(x)?;
+        for (a, b) in &self.blocks {
+            h = (&h + b.forward(&a.forward(&h)?)?)?;
+        }
+        self.last.forward(&h)
+    }
+
+    /// The same weights outside every graph.
+    pub fn frozen(&self) -> Self {
+        Self {
+            first: self.first.frozen(),
+            blocks: self
+                .blocks
+                .iter()
+                .map(|(a, b)| (a.frozen(), b.frozen()))
+                .collect(),
+            last: self.last.frozen(),
+        }
+    }
+}
+
+impl Differentiable for ResidualMlp {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ResidualMlp::forward(self, x)
+    }
+
+    fn vjp_with(&self, x: &Tensor) -> Result<(Tensor, Pull<'_>)> {
+        let (mut h, first) = self.first.vjp_with(x)?;
+        let mut pulls = Vec::with_capacity(self.blocks.len());
+        for (a, b) in &self.blocks {
+            let (change, pull) = chain_vjp(&[a, b], &h)?;
+            h = (&h + change)?;
+            pulls.push(pull);
+        }
+        let (y, last) = self.last.vjp_with(&h)?;
+        let pull = move |v: &Tensor| {
+            let mut g = last(v)?;
+            for pull in pulls.iter().rev() {
+                g = (&g + pull(&g)?)?;
+            }
+            first(&g)
+        };
+        Ok((y, Box::new(pull)))
+    }
+
+    fn jvp(&self, x: &Tensor, u: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (mut h, mut t) = self.first.jvp(x, u)?;
+        for (a, b) in &self.blocks {
+            let (change, tangent) = chain_jvp(&[a, b], &h, &t)?;
+            h = (&h + change)?;
+            t = (&t + tangent)?;
+        }
+        self.last.jvp(&h, &t)
+    }
+}

@@ -48,3 +48,6 @@ pub(crate) fn require(condition: bool, message: impl FnOnce() -> String) -> Resu
         Err(candle_core::Error::Msg(message()))
     }
 }
+
+#[cfg(test)]
+mod tests;

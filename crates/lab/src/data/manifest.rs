@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use genzoo_core::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::idx::{self, Expected, Idx};
 
@@ -149,31 +149,16 @@ pub struct AmatFile {
 }
 
 /// What was found out about one file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct FileReport {
     /// Its name in the manifest.
     pub name: String,
-    /// Where it lies, if it does.
-    pub path: Option<PathBuf>,
-    /// The verdict.
-    pub status: FileStatus,
-}
-
-/// The verdict on one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileStatus {
-    /// Its bytes are the manifest's.
-    Verified {
-        /// sha256 of the uncompressed contents.
-        sha256: String,
-    },
-    /// It is not there.
-    Missing,
-    /// It is there and cannot be used.
-    Bad {
-        /// Expected and found.
-        problem: String,
-    },
+    /// Where it lies, or would.
+    pub path: PathBuf,
+    /// sha256 of its uncompressed contents, if they are the manifest's.
+    pub sha256: Option<String>,
+    /// Why it cannot be used, if it cannot.
+    pub problem: Option<String>,
 }
 
 const EMBEDDED: [(&str, &str); 2] = [
@@ -199,11 +184,12 @@ pub fn verify(name: &str, data_dir: Option<&Path>) -> Result<Vec<FileReport>> {
 }
 
 impl Manifest {
-    /// The embedded manifest of a data set.
+    /// The embedded manifest of a data set; parameters after the name are ignored, the files are the same.
     ///
     /// # Errors
     /// [`Error::Unknown`] if there is none.
     pub fn named(name: &str) -> Result<Self> {
+        let name = name.split(['{', '@']).next().unwrap_or(name).trim();
         let Some((_, text)) = EMBEDDED.iter().find(|(n, _)| *n == name) else {
             return Err(Error::unknown("data set with files", name, names()));
         };
@@ -321,19 +307,20 @@ impl Manifest {
 
     /// The verdict on each of the four files in a folder.
     pub fn verify(&self, dir: &Path) -> Vec<FileReport> {
-        let verdict = |file: &ManifestFile| match file.find(dir) {
-            None => FileStatus::Missing,
-            Some(_) => match self.read(file.role, dir) {
-                Ok(idx) => FileStatus::Verified { sha256: idx.sha256 },
-                Err(e) => FileStatus::Bad {
-                    problem: e.to_string(),
-                },
-            },
-        };
-        let report = |f: &ManifestFile| FileReport {
-            name: f.name.clone(),
-            path: f.find(dir),
-            status: verdict(f),
+        let report = |file: &ManifestFile| {
+            let path = file.find(dir);
+            let (sha256, problem) = match (&path, self.read(file.role, dir)) {
+                (None, _) => (None, Some("missing".to_string())),
+                (Some(_), Ok(idx)) => (Some(idx.sha256), None),
+                (Some(_), Err(e)) => (None, Some(e.to_string())),
+            };
+            let path = path.unwrap_or_else(|| dir.join(&file.name));
+            FileReport {
+                name: file.name.clone(),
+                path,
+                sha256,
+                problem,
+            }
         };
         self.files.iter().map(report).collect()
     }

@@ -15,13 +15,13 @@ mod keep;
 mod resolve;
 mod transfer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use genzoo_core::{Error, Result};
 
 use super::idx;
-use super::manifest::{FileReport, FileStatus, HubSource, Manifest, Mirror, Role};
+use super::manifest::{FileReport, HubSource, Manifest, Mirror, Role};
 
 /// Where to fetch from and how long to wait.
 #[derive(Clone, Debug)]
@@ -86,6 +86,40 @@ pub struct Progress<'a> {
     pub total: Option<u64>,
 }
 
+impl std::fmt::Display for Progress<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let megabytes = |n: u64| n as f64 / 1e6;
+        write!(f, "{}: {:.1}", self.file, megabytes(self.done))?;
+        if let Some(total) = self.total {
+            write!(f, " of {:.1}", megabytes(total))?;
+        }
+        f.write_str(" MB")
+    }
+}
+
+/// Fetches the data set `name` to where it is sought with this `data_dir`, as the environment says, and gives
+/// the paths of its files.
+///
+/// # Errors
+/// If there is no manifest of this name, and as [`fetch`].
+pub fn fetch_dataset(
+    name: &str,
+    data_dir: Option<&Path>,
+    offline: bool,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<PathBuf>> {
+    let manifest = Manifest::named(name)?;
+    let mut options = Options::from_env();
+    options.offline |= offline;
+    let dir = manifest
+        .locate(data_dir)
+        .unwrap_or_else(|_| manifest.fetch_dir(data_dir));
+    Ok(fetch(&manifest, &dir, &options, progress)?
+        .into_iter()
+        .map(|r| r.path)
+        .collect())
+}
+
 /// Fetches what is missing of a data set into `dir` and reports on all its files.
 ///
 /// The hub is asked first, the mirror after it. Files that are already there and right are left alone and no
@@ -103,7 +137,7 @@ pub fn fetch(
     let reports = manifest.verify(dir);
     let wanting: Vec<_> = reports
         .iter()
-        .filter(|r| !matches!(r.status, FileStatus::Verified { .. }))
+        .filter(|r| r.problem.is_some())
         .map(|r| r.name.clone())
         .collect();
     if wanting.is_empty() {
@@ -122,7 +156,7 @@ pub fn fetch(
     let mut failures = Vec::new();
     if let Some(hub) = &manifest.hub {
         match from_hub(manifest, hub, dir, options, progress) {
-            Ok(()) => return Ok(manifest.verify(dir)),
+            Ok(()) => return complete(manifest, dir),
             Err(e) => failures.push(e),
         }
     }
@@ -130,7 +164,7 @@ pub fn fetch(
     let hopeless = matches!(failures.last(), Some(Error::Io { .. }));
     if let (Some(mirror), false) = (&manifest.mirror, hopeless) {
         match from_mirror(manifest, mirror, dir, options, progress) {
-            Ok(()) => return Ok(manifest.verify(dir)),
+            Ok(()) => return complete(manifest, dir),
             Err(e) => failures.push(e),
         }
     }
@@ -145,6 +179,18 @@ pub fn fetch(
             manifest.name,
             dir.display()
         ))),
+    }
+}
+
+/// The reports after a fetch. A wrong plain file hides a right gzipped one; it is the user's, so it stays.
+fn complete(manifest: &Manifest, dir: &Path) -> Result<Vec<FileReport>> {
+    let reports = manifest.verify(dir);
+    match reports
+        .iter()
+        .find_map(|r| r.problem.as_ref().map(|p| (&r.path, p)))
+    {
+        Some((path, problem)) => Err(Error::file(path, format!("{problem}; remove it and fetch again"))),
+        None => Ok(reports),
     }
 }
 

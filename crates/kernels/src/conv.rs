@@ -383,11 +383,13 @@ fn fused(
     kind: Fused,
     closed: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
+    let batch = x.dim(0)?;
     if let Some(b) = bias
         && b.dims() != [outputs]
+        && b.dims() != [batch, outputs]
     {
         bail!(
-            "{}: the bias must have shape [{outputs}], got {:?}",
+            "{}: the bias must have shape [{outputs}] or [{batch}, {outputs}], got {:?}",
             kind.name(),
             b.dims()
         );

@@ -193,22 +193,16 @@ impl<'a> Solver<'a> {
                 distance[j] = self.reduced(start, j);
                 before[j] = start;
             }
+            let mut nearest = self.nearest(&open, &distance);
             let (end, length) = loop {
                 // `open` is never empty here: as long as a row is free, so is a column.
-                let (mut at, mut length) = (0, f64::INFINITY);
-                for (k, &j) in open.iter().enumerate() {
-                    // Among equals a free column ends the search at once.
-                    let ends = self.row_of[j] == FREE;
-                    if distance[j] < length || (ends && distance[j] == length) {
-                        (at, length) = (k, distance[j]);
-                    }
-                }
-                let j = open.swap_remove(at);
-                if self.row_of[j] == FREE {
+                let j = open.swap_remove(nearest);
+                let length = distance[j];
+                let i = self.row_of[j];
+                if i == FREE {
                     break (j, length);
                 }
                 closed.push(j);
-                let i = self.row_of[j];
                 let row = self.row(i);
                 let offset = length - (row[j] - self.v[j]);
                 for &k in &open {
@@ -218,6 +212,7 @@ impl<'a> Solver<'a> {
                         before[k] = i;
                     }
                 }
+                nearest = self.nearest(&open, &distance);
             };
             for &j in &closed {
                 self.v[j] += distance[j] - length;
@@ -233,6 +228,17 @@ impl<'a> Solver<'a> {
                 j = next;
             }
         }
+    }
+
+    /// Where in `open` the nearest column is; among equals a free one, which ends the search.
+    fn nearest(&self, open: &[usize], distance: &[f64]) -> usize {
+        let (mut at, mut length) = (0, f64::INFINITY);
+        for (k, &j) in open.iter().enumerate() {
+            if distance[j] < length || (distance[j] == length && self.row_of[j] == FREE) {
+                (at, length) = (k, distance[j]);
+            }
+        }
+        at
     }
 }
 

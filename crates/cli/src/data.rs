@@ -1,7 +1,7 @@
 //! `genzoo data`: list, fetch, verify, show.
 
 use genzoo_core::Split;
-use genzoo_lab::data::manifest::{FileReport, FileStatus};
+use genzoo_lab::data::manifest::FileReport;
 use serde_json::json;
 
 use crate::args::Data;
@@ -75,12 +75,11 @@ fn verify(dataset: &str, out: &Output, open: &Opener) -> anyhow::Result<i32> {
 
 #[cfg(feature = "hub")]
 fn fetch(dataset: &str, out: &Output, open: &Opener) -> anyhow::Result<i32> {
-    use genzoo_lab::data::{hub, manifest::Manifest};
-    let manifest = Manifest::named(dataset)?;
+    use genzoo_lab::data::hub;
     let mut options = hub::Options::from_env();
     options.offline |= open.offline;
     let bar = out.bar(0, dataset);
-    let reports = hub::fetch(&manifest, &manifest.fetch_dir(open.data_dir.as_deref()), &options, &mut |p| {
+    let reports = hub::fetch_dataset(dataset, open.data_dir.as_deref(), &options, &mut |p| {
         bar.set_length(p.total.unwrap_or(p.done));
         bar.set_position(p.done);
         bar.set_message(printable(p.file));
@@ -97,31 +96,14 @@ fn fetch(_: &str, _: &Output, _: &Opener) -> anyhow::Result<i32> {
 
 /// The verdict on every file; exit code 2 unless all are right.
 fn report(files: &[FileReport], out: &Output) -> anyhow::Result<i32> {
-    let verdict = |r: &FileReport| match &r.status {
-        FileStatus::Verified { sha256 } => ("verified", Some(sha256.clone()), None),
-        FileStatus::Missing => ("missing", None, None),
-        FileStatus::Bad { problem } => ("bad", None, Some(problem.clone())),
-    };
     if out.json() {
-        let all: Vec<serde_json::Value> = files
-            .iter()
-            .map(|r| {
-                let (status, sha256, problem) = verdict(r);
-                json!({"name": r.name, "path": r.path, "status": status, "sha256": sha256, "problem": problem})
-            })
-            .collect();
-        out.print_json(&all)?;
+        out.print_json(&files)?;
     } else {
-        let lines: Vec<String> = files
-            .iter()
-            .map(|r| {
-                let (status, _, problem) = verdict(r);
-                let place = r.path.as_ref().map_or(r.name.clone(), |p| p.display().to_string());
-                format!("{status:8}  {}{}", printable(&place), problem.map_or(String::new(), |p| format!(": {p}")))
-            })
-            .collect();
-        out.print(&lines.join("\n"))?;
+        let line = |r: &FileReport| match &r.problem {
+            None => format!("verified  {}", printable(&r.path.display().to_string())),
+            Some(problem) => format!("bad       {}: {problem}", printable(&r.path.display().to_string())),
+        };
+        out.print(&files.iter().map(line).collect::<Vec<_>>().join("\n"))?;
     }
-    let good = files.iter().all(|r| matches!(r.status, FileStatus::Verified { .. }));
-    Ok(if good { 0 } else { 2 })
+    Ok(if files.iter().all(|r| r.problem.is_none()) { 0 } else { 2 })
 }

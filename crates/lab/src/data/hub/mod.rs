@@ -15,7 +15,7 @@ mod keep;
 mod resolve;
 mod transfer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use genzoo_core::{Error, Result};
@@ -86,38 +86,21 @@ pub struct Progress<'a> {
     pub total: Option<u64>,
 }
 
-impl std::fmt::Display for Progress<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let megabytes = |n: u64| n as f64 / 1e6;
-        write!(f, "{}: {:.1}", self.file, megabytes(self.done))?;
-        if let Some(total) = self.total {
-            write!(f, " of {:.1}", megabytes(total))?;
-        }
-        f.write_str(" MB")
-    }
-}
-
-/// Fetches the data set `name` to where it is sought with this `data_dir`, as the environment says, and gives
-/// the paths of its files.
+/// Fetches the data set `name` to where it is sought with this `data_dir`.
 ///
 /// # Errors
 /// If there is no manifest of this name, and as [`fetch`].
 pub fn fetch_dataset(
     name: &str,
     data_dir: Option<&Path>,
-    offline: bool,
+    options: &Options,
     progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<Vec<PathBuf>> {
+) -> Result<Vec<FileReport>> {
     let manifest = Manifest::named(name)?;
-    let mut options = Options::from_env();
-    options.offline |= offline;
     let dir = manifest
         .locate(data_dir)
         .unwrap_or_else(|_| manifest.fetch_dir(data_dir));
-    Ok(fetch(&manifest, &dir, &options, progress)?
-        .into_iter()
-        .map(|r| r.path)
-        .collect())
+    fetch(&manifest, &dir, options, progress)
 }
 
 /// Fetches what is missing of a data set into `dir` and reports on all its files.

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 /// `n` numbers in (−scale, scale), the same for the same salt (SplitMix64).
-pub fn numbers(n: usize, salt: u64, scale: f64) -> Vec<f64> {
+pub(crate) fn numbers(n: usize, salt: u64, scale: f64) -> Vec<f64> {
     let mut state = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D;
     let mut next = || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -19,20 +19,20 @@ pub fn numbers(n: usize, salt: u64, scale: f64) -> Vec<f64> {
 }
 
 /// An f64 tensor of such numbers.
-pub fn tensor(shape: &[usize], salt: u64) -> Tensor {
+pub(crate) fn tensor(shape: &[usize], salt: u64) -> Tensor {
     scaled(shape, salt, 1.5)
 }
 
-pub fn scaled(shape: &[usize], salt: u64, scale: f64) -> Tensor {
+pub(crate) fn scaled(shape: &[usize], salt: u64, scale: f64) -> Tensor {
     Tensor::from_vec(numbers(shape.iter().product(), salt, scale), shape, &Device::Cpu).unwrap()
 }
 
-pub fn f32s(x: &Tensor) -> Tensor {
+pub(crate) fn f32s(x: &Tensor) -> Tensor {
     x.to_dtype(DType::F32).unwrap()
 }
 
 /// The same values in a layout that is not contiguous.
-pub fn strided(x: &Tensor) -> Tensor {
+pub(crate) fn strided(x: &Tensor) -> Tensor {
     let last = x.rank() - 1;
     let y = x
         .transpose(0, last)
@@ -46,19 +46,19 @@ pub fn strided(x: &Tensor) -> Tensor {
 }
 
 /// The same values behind an offset.
-pub fn shifted(x: &Tensor) -> Tensor {
+pub(crate) fn shifted(x: &Tensor) -> Tensor {
     let wide = Tensor::cat(&[x, x], 0).unwrap();
     wide.narrow(0, x.dim(0).unwrap(), x.dim(0).unwrap()).unwrap()
 }
 
 /// A scalar that weighs every element differently, so that no gradient error cancels.
-pub fn weighted_sum(y: &Tensor) -> Result<Tensor> {
+pub(crate) fn weighted_sum(y: &Tensor) -> Result<Tensor> {
     let w = scaled(y.dims(), 99, 1.0).to_dtype(y.dtype())?;
     (y * w)?.sum_all()
 }
 
 /// Gradients of `weighted_sum(f(inputs))` with respect to each input.
-pub fn gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) -> Vec<Tensor> {
+pub(crate) fn gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) -> Vec<Tensor> {
     let vars: Vec<Var> = inputs.iter().map(|x| Var::from_tensor(x).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let grads = weighted_sum(&f(&tensors).unwrap()).unwrap().backward().unwrap();

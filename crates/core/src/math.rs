@@ -52,12 +52,14 @@ pub fn bce_with_logits(logit: &Tensor, x: &Tensor) -> candle_core::Result<Tensor
     softplus(logit)? - (x * logit)?
 }
 
-/// `log Σ exp` over the last dimension.
+/// `log Σ exp` over the last dimension; rows of −∞ give −∞, rows with +∞ give +∞.
 ///
 /// # Errors
 /// If a tensor operation fails.
 pub fn log_sum_exp(x: &Tensor) -> candle_core::Result<Tensor> {
-    let max = x.max_keepdim(D::Minus1)?.detach();
+    // A finite shift keeps ∞ − ∞ out of the sum.
+    let bound = if x.dtype() == candle_core::DType::F64 { f64::MAX } else { f64::from(f32::MAX) };
+    let max = x.max_keepdim(D::Minus1)?.detach().clamp(-bound, bound)?;
     let sum = x.broadcast_sub(&max)?.exp()?.sum(D::Minus1)?;
     sum.log()? + max.squeeze(D::Minus1)?
 }
@@ -108,6 +110,12 @@ mod tests {
     fn log_sum_exp_survives_large_and_small() -> Result<()> {
         let x = t(&[1000.0, 1000.0, -1000.0]).unsqueeze(0)?;
         assert!((log_sum_exp(&x)?.to_vec1::<f64>()?[0] - (1000.0 + 2f64.ln())).abs() < 1e-12);
+        let inf = f64::INFINITY;
+        for dtype in [candle_core::DType::F32, candle_core::DType::F64] {
+            let x = Tensor::new(&[[-inf, -inf], [-inf, 3.0], [inf, 3.0]], &Device::Cpu)?.to_dtype(dtype)?;
+            let y = log_sum_exp(&x)?.to_dtype(candle_core::DType::F64)?.to_vec1::<f64>()?;
+            assert_eq!(y, [-inf, 3.0, inf]);
+        }
         Ok(())
     }
 }

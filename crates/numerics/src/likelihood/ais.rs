@@ -569,7 +569,7 @@ mod tests {
         Ok(())
     }
 
-    /// E Ẑ = Z holds for any number of temperatures, even a single one (plain importance sampling).
+    /// E Ẑ = Z forward, and E 1/Ẑ = 1/Z in reverse, hold for any number of temperatures, even a single one.
     #[test]
     fn the_mean_weight_is_unbiased_for_short_ladders() -> Result<()> {
         let target = Mixture {
@@ -578,7 +578,10 @@ mod tests {
             variances: vec![0.7],
             log_z: 0.4,
         };
-        for ladder in [Ladder::Given(vec![0.0, 1.0]), Ladder::Given(vec![0.0, 0.3, 1.0])] {
+        let mut noise = Noise::new(5);
+        let exact = target.sample(20_000, &mut noise)?;
+        for betas in [vec![0.0, 1.0], vec![0.0, 0.3, 1.0], vec![0.0, 0.1, 0.7, 1.0]] {
+            let ladder = Ladder::Given(betas);
             let ais = Ais {
                 chains: 20_000,
                 ladder,
@@ -586,13 +589,12 @@ mod tests {
                 pilot_chains: 0,
                 ..Ais::default()
             };
-            let got = ais.estimate(&target, &standard(1)?, &[1], &mut Noise::new(5))?;
-            assert!(
-                (got.log_z - 0.4).abs() < 4.0 * got.standard_error,
-                "{} ± {}",
-                got.log_z,
-                got.standard_error
-            );
+            for got in [
+                ais.estimate(&target, &standard(1)?, &[1], &mut noise)?,
+                ais.reverse(&target, &standard(1)?, &exact, &mut noise)?,
+            ] {
+                assert!((got.log_z - 0.4).abs() < 4.0 * got.standard_error, "{got:?}");
+            }
         }
         Ok(())
     }

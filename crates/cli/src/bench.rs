@@ -134,7 +134,7 @@ impl Running<'_> {
     fn one(&self, entry: &'static Entry, judge: &dyn Dataset, seed: u64) -> anyhow::Result<Option<Row>> {
         let data = self.open.dataset(judge.name(), seed)?;
         let recipe = train::resolve(entry, data.as_ref(), &budgeted(self.args, self.suite, judge))?;
-        let name = run::folder_name(&format!("{}-{}-{seed}", judge.name(), entry.info.name));
+        let name = row::folder_name(&format!("{}-{}-{seed}", judge.name(), entry.info.name));
         let folder = self.folder.join(name);
         let resume = self.args.resume && folder.join("run.json").exists();
         let job = Job {
@@ -148,7 +148,11 @@ impl Running<'_> {
         };
         let record = match train::train(job, self.out)? {
             Outcome::Stopped => return Ok(None),
-            Outcome::Diverged(record) => return Ok(Some(eval::bare_row(self.suite.name, &record))),
+            Outcome::Diverged(record) => {
+                let mut row = eval::bare_row(self.suite.name, &record);
+                row.command = Some(record.command(entry, &folder));
+                return Ok(Some(row));
+            }
             Outcome::Finished(record) | Outcome::Already(record) => record,
         };
         let trained = run::load(Registry::new(&[]).with(entry), &folder, None, &self.open.device)?;
@@ -157,7 +161,11 @@ impl Running<'_> {
             &record.recipe,
             self.suite.evaluation(judge.spec()),
         )?;
-        self.judge(trained, judge, &options).map(Some)
+        let mut row = self.judge(trained, judge, &options)?;
+        row.command = Some(record.command(entry, &folder));
+        let text = serde_json::to_string_pretty(&row)? + "\n";
+        write_atomic(&folder.join("eval.json"), text.as_bytes())?;
+        Ok(Some(row))
     }
 
     /// The row `real`: what the data themselves score.
@@ -181,7 +189,7 @@ impl Running<'_> {
         row.sampling = evaluation.sampling;
         let folder = self
             .folder
-            .join(run::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
+            .join(row::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
         picture(&folder, &evaluation.samples)?;
         Ok(row)
     }
@@ -193,10 +201,7 @@ impl Running<'_> {
         })?;
         spinner.finish_and_clear();
         picture(&trained.folder, &evaluation.samples)?;
-        let row = eval::row(self.suite.name, &trained, Some(&evaluation));
-        let text = serde_json::to_string_pretty(&row)? + "\n";
-        write_atomic(&trained.folder.join("eval.json"), text.as_bytes())?;
-        Ok(row)
+        Ok(eval::row(self.suite.name, &trained, Some(&evaluation)))
     }
 
     /// Appends a finished row at once: a crash later keeps it.

@@ -66,6 +66,26 @@ impl RunRecord {
         ]
     }
 
+    /// The command that trains this run again.
+    pub(crate) fn command(&self, entry: &Entry, folder: &Path) -> String {
+        let mut text = format!("genzoo train {} --data '{}' --seed {} --steps {}", self.model, self.dataset, self.seed, self.steps);
+        let usual = crate::zoo::recipe(entry, &self.data, &self.dataset, None, &[]);
+        let same = usual.is_ok_and(|usual| {
+            let strip = |r: &Recipe| {
+                let mut r = r.clone();
+                for free in ["steps", "seconds"] {
+                    r.train.remove(free);
+                }
+                r
+            };
+            strip(&usual) == strip(&self.recipe)
+        });
+        if !same {
+            text += &format!(" --recipe '{}'", folder.join("recipe.toml").display());
+        }
+        text
+    }
+
     /// sha256 of the identity.
     pub(crate) fn identity_sha256(&self) -> String {
         let all: String = self
@@ -143,10 +163,6 @@ impl RunFolder {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(crate) fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
@@ -163,7 +179,8 @@ impl RunFolder {
     pub(crate) fn write_record(&self, record: &RunRecord) -> Result<()> {
         let path = self.path.join("run.json");
         let text = serde_json::to_string_pretty(record).map_err(|e| Error::file(&path, e.to_string()))?;
-        write_atomic(&path, (text + "\n").as_bytes())
+        write_atomic(&path, (text + "\n").as_bytes())?;
+        write_atomic(&self.path.join("recipe.toml"), record.recipe.to_toml()?.as_bytes())
     }
 
     /// The log, cut back to the lines of the first `step` steps, ready to append.
@@ -486,27 +503,6 @@ pub(crate) fn new_record(
         machine: Machine::here(),
         train: None,
     })
-}
-
-/// A name made safe for a folder: letters, digits, `.`, `_`, `-`.
-pub(crate) fn folder_name(name: &str) -> String {
-    let mut out = String::new();
-    for c in name.chars() {
-        let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') {
-            c
-        } else {
-            '-'
-        };
-        if !(c == '-' && out.ends_with('-')) {
-            out.push(c);
-        }
-    }
-    let out = out.trim_matches(['-', '.']).to_string();
-    if out.is_empty() {
-        "run".into()
-    } else {
-        out.chars().take(64).collect()
-    }
 }
 
 /// Text from a user or a file, with control characters escaped for a terminal.

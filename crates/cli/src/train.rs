@@ -48,7 +48,7 @@ pub(crate) fn command(
     let data = open.dataset(&args.data, args.seed)?;
     let recipe = resolve(entry, data.as_ref(), &args.how)?;
     let default =
-        || PathBuf::from("runs").join(run::folder_name(&format!("{}-{}", entry.info.name, data.name())));
+        || PathBuf::from("runs").join(genzoo_lab::row::folder_name(&format!("{}-{}", entry.info.name, data.name())));
     let folder = args.out.clone().unwrap_or_else(default);
     let job = Job {
         entry,

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Source: Song et al. (2021), arXiv:2011.13456, Eq. 11, 13 and appendix C (linear); Nichol & Dhariwal (2021),
-//! arXiv:2102.09672, Eq. 17 (cosine). At t = 1 the cosine schedule reaches α = 0, where β and −λ are infinite: its
-//! times are capped where α = 1e-3 of the angle is left, a stand-in for the paper's cap β ≤ 0.999 on its steps.
+//! arXiv:2102.09672, Eq. 17 (cosine). At t = 1 the cosine schedule reaches α = 0, where β and −λ are infinite: times
+//! beyond 0.999 count as 0.999, a stand-in for the paper's cap β ≤ 0.999 on its discrete steps.
 
 use std::f64::consts::FRAC_PI_2;
 

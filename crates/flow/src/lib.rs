@@ -2,7 +2,6 @@
 //!
 //! `log p(x) = log N(f(x); 0, I) + log|det ∂f/∂x|` for an invertible `f` from data to latent.
 
-mod nn;
 pub mod realnvp;
 
 use genzoo_core::Entry;

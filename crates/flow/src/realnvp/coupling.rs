@@ -8,6 +8,7 @@
 //! errors by more than e^a per coupling.
 
 use genzoo_core::math::sum_event;
+use genzoo_core::nn::{Activation, Differentiable};
 use genzoo_core::{Result, Tensor};
 
 /// The network of a coupling: the kept half to log-scale and shift, stacked on dimension 1.
@@ -49,6 +50,9 @@ impl<N: Conditioner> Coupling<N> {
         let n = moved.dims().get(1).copied().unwrap_or(0);
         let raw = self.net.forward(kept)?;
         let u = raw.narrow(1, 0, n)?.affine(1.0 / self.bound, 0.0)?;
-        Ok((u.tanh()?.affine(self.bound, 0.0)?, raw.narrow(1, n, n)?))
+        Ok((
+            Activation::Tanh.forward(&u)?.affine(self.bound, 0.0)?,
+            raw.narrow(1, n, n)?,
+        ))
     }
 }

@@ -21,7 +21,7 @@ fn random(spec: &DataSpec) -> Result<RealNvp> {
     let model = RealNvp::new(&recipe.model, spec, params)?;
     for (i, (_, var)) in model.params.entries().into_iter().enumerate() {
         let step = noise.at(i as u64).normal_like(var.as_tensor())?;
-        var.set(&(var.as_detached_tensor() + (step * 0.3)?)?)?;
+        var.set(&(var.as_detached_tensor() + (step * 0.15)?)?)?;
     }
     Ok(model)
 }

@@ -1,9 +1,8 @@
 //! RealNVP for vectors: even and odd dimensions take turns.
 
+use genzoo_core::nn::{Activation, Mlp};
 use genzoo_core::{DataSpec, Error, ParamStore, Result, Standardizer, Table, Tensor, config};
 use serde::Deserialize;
-
-use crate::nn::{Activation, Linear, Mlp};
 
 use super::coupling::{Conditioner, Coupling};
 
@@ -19,29 +18,20 @@ struct Config {
 #[derive(Clone)]
 pub(super) struct VectorFlow {
     pub(super) scaling: Standardizer,
-    couplings: Vec<Coupling<Perceptron>>,
+    couplings: Vec<Coupling<Mlp>>,
     /// Positions of even and odd dimensions, and where each dimension lies among (even, odd).
     even: Tensor,
     odd: Tensor,
     order: Tensor,
 }
 
-#[derive(Clone)]
-struct Perceptron {
-    body: Mlp,
-    head: Linear,
-}
-
-impl Conditioner for Perceptron {
+impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor) -> Result<Tensor> {
-        Ok(self.head.forward(&self.body.forward(kept)?)?)
+        Ok(Mlp::forward(self, kept)?)
     }
 
     fn frozen(&self) -> Self {
-        Self {
-            body: self.body.frozen(),
-            head: self.head.frozen(),
-        }
+        Mlp::frozen(self)
     }
 }
 
@@ -70,11 +60,9 @@ impl VectorFlow {
             let vb = root.pp(format!("coupling{i}"));
             let mut widths = vec![kept];
             widths.extend(std::iter::repeat_n(c.hidden, c.layers));
-            let net = Perceptron {
-                body: Mlp::new(&widths, Activation::Relu, Activation::Relu, &vb.pp("body"))?,
-                // Zeros: the flow starts as the identity.
-                head: Linear::zeros(c.hidden, 2 * moved, &vb.pp("head"))?,
-            };
+            widths.push(2 * moved);
+            // The last layer starts at zero: the flow starts as the identity.
+            let net = Mlp::zero_last(&widths, Activation::Relu, Activation::Identity, &vb)?;
             couplings.push(Coupling { net, bound: c.bound });
         }
         let device = params.device();

@@ -1,1 +1,12 @@
-//! stub
+//! Generative adversarial networks: a generator learns from a critic that learns to tell it from the data.
+//!
+//! They draw samples and have no density: none is offered.
+
+mod losses;
+mod networks;
+pub mod ns_gan;
+
+use genzoo_core::Entry;
+
+/// The models of this family.
+pub const MODELS: &[Entry] = &[ns_gan::ENTRY];

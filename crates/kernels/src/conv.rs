@@ -20,6 +20,7 @@ use crate::matrix::{Threads, View, product};
 use crate::plain;
 use crate::real::Real;
 use crate::reduce::{add_rows, lane_sum};
+use crate::shift;
 use crate::simd::{Job, dispatch};
 use crate::support::{
     is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
@@ -150,17 +151,17 @@ pub fn conv2d_weight_grad(x: &Tensor, g: &Tensor, kernel: (usize, usize), conv: 
 
 /// All sizes of one convolution `(b, c, h, w) → (b, o, oh, ow)`.
 #[derive(Debug, Clone, Copy)]
-struct Geometry {
-    b: usize,
-    c: usize,
-    h: usize,
-    w: usize,
-    o: usize,
-    kh: usize,
-    kw: usize,
-    oh: usize,
-    ow: usize,
-    conv: Conv,
+pub(crate) struct Geometry {
+    pub(crate) b: usize,
+    pub(crate) c: usize,
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) o: usize,
+    pub(crate) kh: usize,
+    pub(crate) kw: usize,
+    pub(crate) oh: usize,
+    pub(crate) ow: usize,
+    pub(crate) conv: Conv,
 }
 
 impl Geometry {
@@ -645,12 +646,29 @@ fn roll_up<T: Real>(g: &Geometry, cols: &[T], width: usize, at: usize, x: &mut [
     }
 }
 
+/// The direct kernel where it serves: f32 with wide vectors.
+fn direct<T: Real>(
+    g: &Geometry,
+    a: &[T],
+    b: &[T],
+    kernel: fn(&Geometry, &[f32], &[f32]) -> Vec<f32>,
+) -> Option<Vec<T>> {
+    if !shift::available() {
+        return None;
+    }
+    let done = kernel(g, T::as_f32(a)?, T::as_f32(b)?);
+    Some(T::from_f32(done))
+}
+
 /// How a product is threaded: over sets of images where there are several, inside the product otherwise.
 fn inner_threads(sets: usize) -> Threads {
     if sets > 1 { Threads::One } else { Threads::All }
 }
 
 fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
+    if let Some(done) = direct(g, x, w, shift::forward) {
+        return done;
+    }
     let (image, pixels) = (g.c * g.h * g.w, g.pixels());
     let mut y = uninit::<T>(g.b * g.o * pixels);
     let set = if g.is_pointwise() { 1 } else { g.images() };
@@ -743,6 +761,9 @@ fn side_by_side<'a, T: Real>(g: &Geometry, y: &'a [T], room: &'a mut Vec<T>) -> 
 }
 
 fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
+    if let Some(done) = direct(g, dy, w, shift::input_grad) {
+        return done;
+    }
     let (image, pixels, groups) = (g.c * g.h * g.w, g.pixels(), g.conv.groups);
     let (outputs, rows) = (g.o / groups, g.rows() / groups);
     let mut dx = uninit::<T>(g.b * image);
@@ -793,6 +814,9 @@ fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
 }
 
 fn weight_grad<T: Real>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
+    if let Some(done) = direct(g, x, dy, shift::weight_grad) {
+        return done;
+    }
     /// Partial sums: enough for many cores, few enough to stay cheap. Fixed, so that the bits are.
     const PARTS: usize = 16;
     let (image, pixels, groups) = (g.c * g.h * g.w, g.pixels(), g.conv.groups);

@@ -22,6 +22,7 @@ mod real;
 mod reduce;
 mod resample;
 pub mod runtime;
+mod shift;
 mod simd;
 mod support;
 

@@ -11,6 +11,14 @@ pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> + Send
     const ZERO: Self;
     const ONE: Self;
     fn as_mut_slice(storage: &mut CpuStorage) -> Result<&mut Vec<Self>>;
+    /// The slice itself where the type is f32.
+    fn as_f32(_x: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    /// The vector itself where the type is f32, where alone it is called; else converted.
+    fn from_f32(x: Vec<f32>) -> Vec<Self> {
+        x.into_iter().map(|v| Self::of(f64::from(v))).collect()
+    }
     fn of(x: f64) -> Self;
     fn wide(self) -> f64;
     fn root(self) -> Self;
@@ -82,6 +90,12 @@ impl Real for f64 {
 }
 
 impl Real for f32 {
+    fn as_f32(x: &[Self]) -> Option<&[f32]> {
+        Some(x)
+    }
+    fn from_f32(x: Vec<f32>) -> Vec<Self> {
+        x
+    }
     fn as_mut_slice(storage: &mut CpuStorage) -> Result<&mut Vec<Self>> {
         match storage {
             CpuStorage::F32(data) => Ok(data),

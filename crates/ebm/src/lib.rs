@@ -1,1 +1,10 @@
-//! stub
+//! Energy-based models: `p(x) = e^{−U(x)} / Z`, a density known up to one number.
+//!
+//! Training needs samples of the model, so every model here runs Markov chains; likelihood needs `log Z`.
+
+pub mod pcd;
+
+use genzoo_core::Entry;
+
+/// The models of this family.
+pub const MODELS: &[Entry] = &[pcd::ENTRY];

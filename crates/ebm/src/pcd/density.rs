@@ -1,0 +1,183 @@
+//! `log p(x) = −U(x) − log Z − Σ log s`, with log Z from a grid or from annealing.
+//!
+//! | name         | where            | log Z                                             | kind of log p          |
+//! |--------------|------------------|---------------------------------------------------|------------------------|
+//! | `quadrature` | one or two dims  | trapezoidal rule on a grid refined until it agrees | estimate, with error   |
+//! | `ais`        | any dimension    | annealed importance sampling from the base         | upper bound, in mean   |
+//!
+//! `E log Ẑ ≤ log Z`, so log p by annealing is overstated in mean. Weights worth fewer than ten independent ones
+//! are refused with the word `ais_degenerate`: a bound that loose is no number.
+
+use genzoo_core::capability::Energy;
+use genzoo_core::{
+    Batch, DType, DataSpec, Density, DensityInfo, Error, Evidence, Kind, LogProb, Noise, Result, Table,
+    config,
+};
+use genzoo_numerics::likelihood::ais::{Ais, Ladder};
+use genzoo_numerics::likelihood::quadrature::Quadrature;
+use genzoo_numerics::{Gaussian, rows};
+use serde::Deserialize;
+use toml::toml;
+
+use super::{Landscape, Pcd};
+
+const QUADRATURE: DensityInfo = DensityInfo {
+    name: "quadrature",
+    summary: "log Z on a grid (one or two dimensions)",
+    defaults: || {
+        toml! {
+            max_points = 300_000
+        }
+    },
+};
+
+const AIS: DensityInfo = DensityInfo {
+    name: "ais",
+    summary: "log Z by annealed importance sampling: log p is overstated in mean",
+    defaults: || {
+        toml! {
+            chains = 64
+            temperatures = 300
+        }
+    },
+};
+
+const PLANE: &[DensityInfo] = &[QUADRATURE, AIS];
+const SPACE: &[DensityInfo] = &[AIS];
+
+/// Rows of data that enter the network at once.
+const ROWS: usize = 8192;
+/// Half width, in standard deviations of the base, of the box where the search for the grid begins.
+const REACH: f64 = 4.0;
+
+pub(super) fn infos(spec: &DataSpec) -> &'static [DensityInfo] {
+    if spec.dims() <= 2 { PLANE } else { SPACE }
+}
+
+/// The model's density, its log Z paid for.
+pub(super) struct Normalised<'a> {
+    model: &'a Pcd,
+    landscape: Landscape,
+    evidence: Evidence,
+    log_z: f64,
+    log_z_error: f64,
+}
+
+impl<'a> Normalised<'a> {
+    pub(super) fn new(model: &'a Pcd, name: &str, options: &Table, noise: &mut Noise) -> Result<Self> {
+        let infos = infos(&model.spec);
+        if infos.iter().all(|d| d.name != name) {
+            return Err(Error::unknown("likelihood", name, infos.iter().map(|d| d.name)));
+        }
+        let landscape = model.landscape();
+        let z = if name == QUADRATURE.name {
+            by_quadrature(model, &landscape, options)?
+        } else {
+            by_annealing(model, &landscape, options, noise)?
+        };
+        let mut evidence = Evidence::new(z.kind, name, model.spec.space);
+        evidence.tolerance = z.tolerance;
+        Ok(Self {
+            model,
+            landscape,
+            evidence,
+            log_z: z.log_z,
+            log_z_error: z.standard_error,
+        })
+    }
+}
+
+struct LogZ {
+    log_z: f64,
+    standard_error: f64,
+    tolerance: Option<f64>,
+    kind: Kind,
+}
+
+fn by_quadrature(model: &Pcd, landscape: &Landscape, options: &Table) -> Result<LogZ> {
+    #[derive(Deserialize)]
+    struct Options {
+        max_points: usize,
+    }
+    let o: Options = config::read(options, "eval")?;
+    if o.max_points < 20_000 {
+        return Err(Error::config(
+            "eval.max_points",
+            "an integer ≥ 20000",
+            o.max_points,
+        ));
+    }
+    let half = REACH / model.config.confinement.sqrt();
+    let quadrature = Quadrature {
+        tolerance: 1e-3,
+        max_points: o.max_points,
+        rows_at_once: ROWS,
+        dtype: model.params.dtype(),
+        device: model.params.device().clone(),
+        ..Quadrature::around(&vec![(-half, half); model.spec.dims()])
+    };
+    let z = quadrature.of_energy(landscape)?;
+    Ok(LogZ {
+        log_z: z.log_z,
+        standard_error: 0.0,
+        tolerance: Some(z.log_z_error),
+        kind: Kind::Estimate,
+    })
+}
+
+fn by_annealing(model: &Pcd, landscape: &Landscape, options: &Table, noise: &mut Noise) -> Result<LogZ> {
+    #[derive(Deserialize)]
+    struct Options {
+        chains: usize,
+        temperatures: usize,
+    }
+    let o: Options = config::read(options, "eval")?;
+    let d = model.spec.dims();
+    let sd = model.config.confinement.sqrt().recip();
+    let base = Gaussian::diagonal(
+        &vec![0.0; d],
+        &vec![sd; d],
+        model.params.dtype(),
+        model.params.device(),
+    )?;
+    let ais = Ais {
+        chains: o.chains,
+        ladder: Ladder::Balanced(o.temperatures),
+        pilot_chains: o.chains.clamp(1, 32),
+        ..Ais::default()
+    };
+    let z = ais.estimate(landscape, &base, &[d], noise)?;
+    if z.is_degenerate() {
+        return Err(Error::Unsupported(format!(
+            "ais_degenerate: {} chains over {} temperatures are worth {:.1} independent weights, and 10 are needed; raise eval.temperatures",
+            o.chains, o.temperatures, z.effective_sample_size
+        )));
+    }
+    Ok(LogZ {
+        log_z: z.log_z,
+        standard_error: z.standard_error,
+        tolerance: None,
+        kind: Kind::UpperBound,
+    })
+}
+
+impl Density for Normalised<'_> {
+    fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    fn log_prob(&self, batch: &Batch, _: &mut Noise) -> Result<LogProb> {
+        let x = batch.x.flatten_from(1)?.to_dtype(self.model.params.dtype())?;
+        let shift = self.model.scaling.ladj() - self.log_z;
+        let mut values = Vec::with_capacity(batch.len());
+        for (start, n) in rows::pieces(x.dim(0)?, ROWS) {
+            let u = self.model.scaling.forward(&x.narrow(0, start, n)?)?;
+            let energy = rows::host(&self.landscape.energy(&u)?.to_dtype(DType::F64)?)?;
+            values.extend(energy.into_iter().map(|e| shift - e));
+        }
+        Ok(LogProb {
+            values: rows::tensor(values, batch.x.device())?,
+            shared_error: self.log_z_error,
+        })
+    }
+}

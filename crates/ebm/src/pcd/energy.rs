@@ -1,0 +1,133 @@
+//! The network `f`, and the energy `U(u) = f(u) + ½κ‖u‖²` over standardised rows `u`.
+//!
+//! A perceptron sees `u` itself. A convolutional net sees the image `x = m + s·u` as `2x − 1`, where neighbouring
+//! pixels share one scale; its gradient returns through the same linear map.
+
+use genzoo_core::capability::Energy;
+use genzoo_core::nn::{Activation, ConvConfig, ConvEncoder, Differentiable, Mlp, input_gradient};
+use genzoo_core::{DataSpec, Error, ParamStore, Result, Standardizer, Table, Tensor, config};
+use genzoo_numerics::rows;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Perceptron {
+    hidden: usize,
+    layers: usize,
+}
+
+#[derive(Deserialize)]
+struct Convolutional {
+    channels: Vec<usize>,
+}
+
+/// `f`, one number per row.
+#[derive(Clone)]
+pub(super) enum Network {
+    /// Of vectors.
+    Vector(Mlp),
+    /// Of images `(c, h, w)`.
+    Image(ConvEncoder, (usize, usize, usize)),
+}
+
+impl Network {
+    pub(super) fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
+        let vb = params.group("main");
+        let Some((channels, height, width)) = spec.image() else {
+            let c: Perceptron = config::read(table, "model")?;
+            for (key, value) in [("hidden", c.hidden), ("layers", c.layers)] {
+                if value == 0 || value > 1 << 14 {
+                    return Err(Error::config(
+                        format!("model.{key}"),
+                        "an integer from 1 to 16384",
+                        value,
+                    ));
+                }
+            }
+            let mut widths = vec![spec.dims()];
+            widths.extend(std::iter::repeat_n(c.hidden, c.layers));
+            widths.push(1);
+            // Zeros: the model starts as its base.
+            return Ok(Self::Vector(Mlp::zero_last(
+                &widths,
+                Activation::Silu,
+                Activation::Identity,
+                &vb,
+            )?));
+        };
+        if height != width {
+            return Err(Error::Unsupported(format!(
+                "pcd learns square images, not {height}x{width}"
+            )));
+        }
+        let c: Convolutional = config::read(table, "model")?;
+        let sizes = ConvConfig {
+            image_channels: channels,
+            channels: c.channels,
+            ..ConvConfig::new(height, 1)
+        };
+        Ok(Self::Image(
+            ConvEncoder::new(&sizes, &vb)?,
+            (channels, height, width),
+        ))
+    }
+
+    pub(super) fn frozen(&self) -> Self {
+        match self {
+            Self::Vector(net) => Self::Vector(net.frozen()),
+            Self::Image(net, shape) => Self::Image(net.frozen(), *shape),
+        }
+    }
+
+    /// `f(u)`, `(b, D) → (b,)`.
+    pub(super) fn forward(&self, scaling: &Standardizer, u: &Tensor) -> Result<Tensor> {
+        let f = match self {
+            Self::Vector(net) => net.forward(u)?,
+            Self::Image(net, shape) => net.forward(&image(scaling, u, *shape)?)?,
+        };
+        Ok(f.squeeze(1)?)
+    }
+
+    /// `f(u)`, `(b,)`, and `∇f`, `(b, D)`.
+    fn forward_and_gradient(&self, scaling: &Standardizer, u: &Tensor) -> Result<(Tensor, Tensor)> {
+        match self {
+            Self::Vector(net) => Ok(input_gradient(net as &dyn Differentiable, u)?),
+            Self::Image(net, shape) => {
+                let (f, g) = input_gradient(net as &dyn Differentiable, &image(scaling, u, *shape)?)?;
+                // x = m + s·u and the net sees 2x − 1: ∇ᵤ = 2s ∇.
+                let unit = scaling.inverse(&g.flatten_from(1)?.affine(2.0, 0.0)?)?;
+                let shift = scaling.inverse(&u.narrow(0, 0, 1)?.zeros_like()?)?;
+                Ok((f, unit.broadcast_sub(&shift)?))
+            }
+        }
+    }
+}
+
+/// `2x − 1` as images, with `x = m + s·u`.
+fn image(scaling: &Standardizer, u: &Tensor, (c, h, w): (usize, usize, usize)) -> Result<Tensor> {
+    let b = u.dim(0)?;
+    Ok(scaling.inverse(u)?.affine(2.0, -1.0)?.reshape((b, c, h, w))?)
+}
+
+/// `U` over standardised rows, with weights outside every graph.
+pub(super) struct Landscape {
+    pub(super) network: Network,
+    pub(super) scaling: Standardizer,
+    pub(super) confinement: f64,
+}
+
+/// `½κ‖u‖²`, `(b,)`: the energy of the base.
+pub(super) fn confining(u: &Tensor, confinement: f64) -> Result<Tensor> {
+    Ok((rows::squared_norm(u)? * (0.5 * confinement))?)
+}
+
+impl Energy for Landscape {
+    fn energy(&self, u: &Tensor) -> Result<Tensor> {
+        Ok((self.network.forward(&self.scaling, u)? + confining(u, self.confinement)?)?)
+    }
+
+    fn energy_and_gradient(&self, u: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (f, g) = self.network.forward_and_gradient(&self.scaling, u)?;
+        let energy = (f + confining(u, self.confinement)?)?;
+        Ok((energy, (g + (u * self.confinement)?)?))
+    }
+}

@@ -65,6 +65,21 @@ pub fn read<T: DeserializeOwned>(table: &Table, what: &str) -> Result<T> {
         .map_err(|e: toml::de::Error| Error::config(what, "valid values", e.message()))
 }
 
+/// One value of a checked table; `section` is its dotted path, for messages.
+///
+/// # Errors
+/// If the key is absent or its value does not fit.
+pub fn get<T: DeserializeOwned>(table: &Table, key: &str, section: &str) -> Result<T> {
+    let path = format!("{section}.{key}");
+    let value = table
+        .get(key)
+        .ok_or_else(|| Error::config(&path, "a value", "none"))?;
+    value
+        .clone()
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::config(path, e.message().trim(), value))
+}
+
 /// A TOML value if it parses as one, else the text itself as a string.
 pub fn parse_value(text: &str) -> Value {
     format!("v = {text}")

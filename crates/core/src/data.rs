@@ -71,6 +71,17 @@ impl DataSpec {
         }
     }
 
+    /// `x` with every value brought into the range of the data, where it has one: what a sampler hands out.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn clamp(&self, x: &Tensor) -> Result<Tensor> {
+        match self.range {
+            Some((low, high)) => Ok(x.clamp(low, high)?),
+            None => Ok(x.clone()),
+        }
+    }
+
     /// The shape of a batch of `b`.
     pub fn batch_shape(&self, b: usize) -> Vec<usize> {
         std::iter::once(b).chain(self.shape.iter().copied()).collect()

@@ -5,6 +5,7 @@
 //! `Dataset → Stream → Batch → Trainer → Checkpoint → Sampler → Metric → Row → Report`.
 
 pub mod autograd;
+pub mod backbone;
 pub mod capability;
 pub mod checkpoint;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod registry;
 pub mod scaling;
 pub mod trainer;
 
+pub use backbone::Backbone;
 pub use candle_core::{DType, Device, Shape, Tensor};
 pub use capability::Capabilities;
 pub use data::{Batch, DataSpec, Dataset, Modes, RowStream, Space, Split, Stream, Truth};

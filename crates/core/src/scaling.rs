@@ -103,6 +103,19 @@ impl Standardizer {
         Self::new(mean.to_vec1()?, sd, &spec)
     }
 
+    /// What models that turn data into noise work in: vectors are standardised, images brought from [0, 1] to
+    /// [−1, 1] (`m = s = ½`).
+    ///
+    /// # Errors
+    /// If the rows cannot be read.
+    pub fn fit_or_centre(stream: &mut dyn Stream) -> Result<Self> {
+        let spec = stream.spec().clone();
+        match spec.image() {
+            Some(_) => Self::new(vec![0.5], vec![0.5], &spec),
+            None => Self::fit(stream),
+        }
+    }
+
     /// `y = (x − m)/s`, shaped like `x`.
     ///
     /// # Errors
@@ -133,6 +146,17 @@ impl Standardizer {
         Ok(match &self.rows {
             None => g.affine(1.0 / self.sd[0], 0.0)?,
             Some([_, inverse, _]) => g.broadcast_mul(&like(inverse, g)?)?,
+        })
+    }
+
+    /// A velocity of `y` as one of `x`: `s·v`.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn velocity(&self, v: &Tensor) -> Result<Tensor> {
+        Ok(match &self.rows {
+            None => v.affine(self.sd[0], 0.0)?,
+            Some([_, _, s]) => v.broadcast_mul(&like(s, v)?)?,
         })
     }
 

@@ -9,6 +9,7 @@
 //! | [`likelihood`] | log p along an ODE, log Z by AIS or quadrature, importance-weighted bounds    |
 //! | [`ot`]         | exact assignment, Wasserstein distances, their sliced form                    |
 //! | [`schedule`]   | noise schedules of diffusion and paths of interpolants                        |
+//! | [`transport`]  | from noise to data in the data's scale: the frame of samplers                 |
 //! | [`counted`]    | network evaluations, counted and never declared                               |
 //! | [`gaussian`]   | the multivariate normal: density, whitening, base of annealing                |
 //!
@@ -26,6 +27,7 @@ pub mod rows;
 pub mod schedule;
 pub mod sde;
 pub mod special;
+pub mod transport;
 
 #[cfg(test)]
 mod targets;

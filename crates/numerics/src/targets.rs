@@ -144,6 +144,7 @@ impl Energy for Mixture {
 
 /// The probability-flow velocity of a mixture under variance-preserving noise with constant rate β:
 /// alpha = e^{−βt/2}, dx/dt = −½β (x + ∇ log p_t(x)).
+#[derive(Clone, Debug)]
 pub(crate) struct MixtureFlow {
     pub(crate) mixture: Mixture,
     pub(crate) rate: f64,

@@ -3,6 +3,7 @@
 //! | module         | answers                                    | what it says of log p                            |
 //! |----------------|--------------------------------------------|--------------------------------------------------|
 //! | [`ode`]        | log p along a velocity field               | an estimate, up to the solver's tolerance         |
+//! | [`ode_density`] | the same behind the contract's `Density`       | with the discretisation error it measured         |
 //! | [`quadrature`] | log Z and entropy in one or two dimensions | exact up to a stated error                        |
 //! | [`ais`]        | log Z of an energy in any dimension        | an upper bound in mean: E log Ẑ ≤ log Z            |
 //! | [`iwae`]       | log p of a latent-variable model           | a lower bound in mean, rising with k              |
@@ -12,4 +13,5 @@ pub mod ais;
 pub mod bits;
 pub mod iwae;
 pub mod ode;
+pub mod ode_density;
 pub mod quadrature;

@@ -18,6 +18,7 @@
 //! the halves are kept as two tensors, so no mask multiplies anything by zero.
 
 mod coupling;
+mod image;
 mod vector;
 
 use genzoo_core::math::log_standard_normal;
@@ -31,7 +32,7 @@ use toml::toml;
 /// RealNVP in the registry.
 pub const ENTRY: Entry = Entry {
     info: INFO,
-    spaces: &[Space::Continuous],
+    spaces: &[Space::Continuous, Space::U8],
     defaults,
     tiny,
     build: |table, build| {
@@ -59,7 +60,23 @@ const DENSITIES: &[DensityInfo] = &[DensityInfo {
     defaults: Table::new,
 }];
 
-fn defaults(_: &DataSpec) -> Table {
+fn defaults(spec: &DataSpec) -> Table {
+    if spec.image().is_some() {
+        return toml! {
+            [model]
+            alpha = 0.01
+            couplings = 4
+            network = "mlp"
+            hidden = 512
+            bound = 3.0
+            [train]
+            batch = 128
+            lr = 1e-3
+            schedule = "cosine"
+            warmup = 50
+            clip = 500.0
+        };
+    }
     toml! {
         [model]
         couplings = 16
@@ -74,7 +91,16 @@ fn defaults(_: &DataSpec) -> Table {
     }
 }
 
-fn tiny(_: &DataSpec) -> Table {
+fn tiny(spec: &DataSpec) -> Table {
+    if spec.image().is_some() {
+        return toml! {
+            [model]
+            couplings = 2
+            hidden = 8
+            [train]
+            batch = 16
+        };
+    }
     toml! {
         [model]
         couplings = 4
@@ -94,6 +120,7 @@ pub struct RealNvp {
 #[derive(Clone)]
 enum Flow {
     Vector(vector::VectorFlow),
+    Image(image::ImageFlow),
 }
 
 impl Flow {
@@ -101,6 +128,7 @@ impl Flow {
     fn to_latent(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         match self {
             Flow::Vector(f) => f.to_latent(x),
+            Flow::Image(f) => f.to_latent(x),
         }
     }
 
@@ -108,12 +136,14 @@ impl Flow {
     fn to_data(&self, z: &Tensor) -> Result<(Tensor, Tensor)> {
         match self {
             Flow::Vector(f) => f.to_data(z),
+            Flow::Image(f) => f.to_data(z),
         }
     }
 
     fn frozen(&self) -> Self {
         match self {
             Flow::Vector(f) => Flow::Vector(f.frozen()),
+            Flow::Image(f) => Flow::Image(f.frozen()),
         }
     }
 }
@@ -131,7 +161,7 @@ impl RealNvp {
             ));
         }
         let flow = match spec.image() {
-            Some(_) => return Err(Error::Unsupported("realnvp learns vectors only".into())),
+            Some(_) => Flow::Image(image::ImageFlow::new(table, spec, &params)?),
             None => Flow::Vector(vector::VectorFlow::new(table, spec, &params)?),
         };
         Ok(Self {
@@ -172,12 +202,14 @@ impl Model for RealNvp {
     fn state(&self) -> Result<StateDict> {
         match &self.flow {
             Flow::Vector(f) => f.scaling.state(),
+            Flow::Image(_) => Ok(StateDict::new()),
         }
     }
 
     fn set_state(&mut self, state: StateDict) -> Result<()> {
         match &mut self.flow {
             Flow::Vector(f) => f.scaling = Standardizer::load(&state, &self.spec)?,
+            Flow::Image(_) => {}
         }
         Ok(())
     }
@@ -185,6 +217,7 @@ impl Model for RealNvp {
     fn prepare(&mut self, stream: &mut dyn Stream, _: &mut Noise) -> Result<()> {
         match &mut self.flow {
             Flow::Vector(f) => f.scaling = Standardizer::fit(stream)?,
+            Flow::Image(f) => f.prepare(stream, &self.params)?,
         }
         Ok(())
     }

@@ -60,39 +60,62 @@ impl Planes {
                     // Plane row a is image row a · step + py − before.
                     let first = self.before.0.saturating_sub(py).div_ceil(step);
                     let left = self.before.1.saturating_sub(px).div_ceil(step);
-                    for a in first..self.rows {
-                        let y = a * step + py - self.before.0;
-                        if y >= h || left >= self.width {
-                            break;
-                        }
-                        let x0 = left * step + px - self.before.1;
-                        if x0 >= w {
-                            break;
-                        }
-                        let line = &image[y * w + x0..(y + 1) * w];
-                        let out = &mut plane[a * self.width + left..(a + 1) * self.width];
-                        if step == 1 {
-                            let n = out.len().min(line.len());
-                            copy_row(&mut out[..n], &line[..n]);
-                        } else {
-                            for (o, v) in out.iter_mut().zip(line.iter().step_by(step)) {
-                                *o = *v;
-                            }
-                        }
+                    let (y0, x0) = (first * step + py, left * step + px);
+                    let inside = first < self.rows && left < self.width;
+                    if !inside || y0 >= h + self.before.0 || x0 >= w + self.before.1 {
+                        continue;
                     }
+                    let (y0, x0) = (y0 - self.before.0, x0 - self.before.1);
+                    let rows = (self.rows - first).min((h - y0).div_ceil(step));
+                    let columns = (self.width - left).min((w - x0).div_ceil(step));
+                    let from = Rows {
+                        start: y0 * w + x0,
+                        stride: step * w,
+                        step,
+                    };
+                    let to = Rows {
+                        start: first * self.width + left,
+                        stride: self.width,
+                        step: 1,
+                    };
+                    move_rows(image, from, plane, to, rows, columns);
                 }
             }
         }
     }
 }
 
-/// `copy_from_slice` for rows too short to be worth a call.
-#[inline(always)]
-fn copy_row(out: &mut [f32], from: &[f32]) {
-    if out.len() >= 64 {
-        out.copy_from_slice(from);
-    } else {
-        for (o, v) in out.iter_mut().zip(from) {
+/// Some pixels of a buffer: row i, column j at `start + i · stride + j · step`.
+#[derive(Clone, Copy)]
+struct Rows {
+    start: usize,
+    stride: usize,
+    step: usize,
+}
+
+/// Copies `rows × columns` pixels, rows first to last; with `to.step = 1` up to 15 elements of `out` behind a row may
+/// be set to zero. The rows are short: a call to memcpy for each would cost more than the copy.
+fn move_rows(x: &[f32], from: Rows, out: &mut [f32], to: Rows, rows: usize, columns: usize) {
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    let last = |r: Rows| r.start + (rows - 1) * r.stride + (columns - 1) * r.step;
+    assert!(last(from) < x.len() && last(to) < out.len(), "rows out of bounds");
+    #[cfg(target_arch = "x86_64")]
+    if crate::simd::level() == crate::simd::Level::Avx512 && from.step * to.step <= 2 {
+        // SAFETY: the features exist, and the last element of either side was checked; masks keep to it.
+        unsafe { x86::move_rows_avx512(x, from, out, to, rows, columns) };
+        return;
+    }
+    for i in 0..rows {
+        let x = &x[from.start + i * from.stride..];
+        let out = &mut out[to.start + i * to.stride..];
+        for (o, v) in out
+            .iter_mut()
+            .step_by(to.step)
+            .zip(x.iter().step_by(from.step))
+            .take(columns)
+        {
             *o = *v;
         }
     }
@@ -145,8 +168,13 @@ fn pack(outputs: usize, entries: usize, at: impl Fn(usize, usize) -> f32) -> Pac
             _ => (left.min(8), 8),
         };
         tiles.push((first, count, padded, data.len()));
-        for k in 0..entries {
-            data.extend((0..padded).map(|i| if i < count { at(first + i, k) } else { 0.0 }));
+        let start = data.len();
+        data.resize(start + entries * padded, 0.0);
+        let tile = &mut data[start..];
+        for i in 0..count {
+            for (k, w) in tile.iter_mut().skip(i).step_by(padded).enumerate() {
+                *w = at(first + i, k);
+            }
         }
         first += count;
     }
@@ -227,9 +255,17 @@ pub(crate) fn forward(g: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
                             if planes.width == g.ow {
                                 y.copy_from_slice(&row[..plane]);
                             } else {
-                                for (y, row) in y.chunks_exact_mut(g.ow).zip(row.chunks(planes.width)) {
-                                    copy_row(y, &row[..g.ow]);
-                                }
+                                let from = Rows {
+                                    start: 0,
+                                    stride: planes.width,
+                                    step: 1,
+                                };
+                                let to = Rows {
+                                    start: 0,
+                                    stride: g.ow,
+                                    step: 1,
+                                };
+                                move_rows(row, from, y, to, g.oh, g.ow);
                             }
                         }
                     }
@@ -311,7 +347,12 @@ pub(crate) fn input_grad(g: &Geometry, dy: &[f32], w: &[f32]) -> Vec<f32> {
         .unwrap_or(0);
     let stride = longest.next_multiple_of(16);
     let (image, pixels) = (outputs * g.oh * g.ow, g.h * g.w);
-    let mut x = uninit::<f32>(g.b * g.c * pixels);
+    // Zeros where phases interleave: each reads what the others wrote.
+    let mut x = if s > 1 {
+        vec![0.0; g.b * g.c * pixels]
+    } else {
+        uninit::<f32>(g.b * g.c * pixels)
+    };
     x.par_chunks_mut(g.c * pixels)
         .zip(dy.par_chunks(groups * image))
         .for_each_init(
@@ -327,7 +368,19 @@ pub(crate) fn input_grad(g: &Geometry, dy: &[f32], w: &[f32]) -> Vec<f32> {
                             tile(buffer, &phase.offsets, weights, padded, len, rows, stride);
                             for i in 0..count {
                                 let x = &mut x[(k * channels + first + i) * pixels..][..pixels];
-                                scatter(&rows[i * stride..], planes.width, phase, s as usize, g.w, x);
+                                let from = Rows {
+                                    start: i * stride,
+                                    stride: planes.width,
+                                    step: 1,
+                                };
+                                let (ry, rx) = phase.start;
+                                let s = s as usize;
+                                let to = Rows {
+                                    start: ry * g.w + rx,
+                                    stride: s * g.w,
+                                    step: s,
+                                };
+                                move_rows(rows, from, x, to, height, width);
                             }
                         }
                     }
@@ -335,22 +388,6 @@ pub(crate) fn input_grad(g: &Geometry, dy: &[f32], w: &[f32]) -> Vec<f32> {
             },
         );
     x
-}
-
-/// Writes one phase's rows, `width` apart, to every s-th pixel of an image.
-fn scatter(rows: &[f32], width: usize, phase: &Phase, s: usize, w: usize, x: &mut [f32]) {
-    let ((ry, rx), (height, columns)) = (phase.start, phase.size);
-    for a in 0..height {
-        let row = &rows[a * width..a * width + columns];
-        let line = &mut x[(a * s + ry) * w + rx..(a * s + ry + 1) * w];
-        if s == 1 {
-            copy_row(&mut line[..columns], row);
-        } else {
-            for (x, v) in line.iter_mut().step_by(s).zip(row) {
-                *x = *v;
-            }
-        }
-    }
 }
 
 /// `dw (o, c / groups, kh, kw)` of `x (b, c, h, w)`, `dy (b, o, oh, ow)`.
@@ -483,6 +520,72 @@ mod x86 {
         #[inline(always)]
         unsafe fn add_product(self, a: Self, b: Self) -> Self {
             unsafe { _mm256_fmadd_ps(a, b, self) }
+        }
+    }
+
+    /// See `super::move_rows`; one of the two steps is 1, the other 1 or 2.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    pub(super) unsafe fn move_rows_avx512(
+        x: &[f32],
+        from: super::Rows,
+        out: &mut [f32],
+        to: super::Rows,
+        rows: usize,
+        columns: usize,
+    ) {
+        let even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+        let low = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+        let high = _mm512_set_epi32(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8);
+        // The first n lanes, at most all.
+        let first = |n: usize| -> __mmask16 { if n >= 16 { !0 } else { (1 << n) - 1 } };
+        // Masked stores are slow, so all but the last rows are stored whole: what spills over their end is zero, and
+        // lies where later rows, or nothing but zeros, belong.
+        for i in 0..rows {
+            let mut done = 0;
+            while done < columns {
+                let n = (columns - done).min(16);
+                let at = to.start + i * to.stride + done * to.step;
+                let room = out.len() - at;
+                // SAFETY: masks end at the last element, which `super::move_rows` checked, and whole stores at the
+                // end of `out`; pointers beyond are formed by wrapping arithmetic and used under empty masks only.
+                unsafe {
+                    let x = x
+                        .as_ptr()
+                        .wrapping_add(from.start + i * from.stride + done * from.step);
+                    let out = out.as_mut_ptr().wrapping_add(at);
+                    let pixels = if from.step == 1 {
+                        _mm512_maskz_loadu_ps(first(n), x)
+                    } else {
+                        let reach = 2 * n - 1;
+                        let a = _mm512_maskz_loadu_ps(first(reach), x);
+                        let b = _mm512_maskz_loadu_ps(first(reach.saturating_sub(16)), x.wrapping_add(16));
+                        _mm512_permutex2var_ps(a, even, b)
+                    };
+                    if to.step == 1 {
+                        match room >= 16 {
+                            true => _mm512_storeu_ps(out, pixels),
+                            false => _mm512_mask_storeu_ps(out, first(n), pixels),
+                        }
+                    } else {
+                        let odd = 0x5555;
+                        let reach = 2 * n - 1;
+                        let (a, b) = (first(reach) & odd, first(reach.saturating_sub(16)) & odd);
+                        let (p, q) = (
+                            _mm512_permutexvar_ps(low, pixels),
+                            _mm512_permutexvar_ps(high, pixels),
+                        );
+                        let next = out.wrapping_add(16);
+                        if room >= 32 {
+                            _mm512_storeu_ps(out, _mm512_mask_mov_ps(_mm512_loadu_ps(out), a, p));
+                            _mm512_storeu_ps(next, _mm512_mask_mov_ps(_mm512_loadu_ps(next), b, q));
+                        } else {
+                            _mm512_mask_storeu_ps(out, a, p);
+                            _mm512_mask_storeu_ps(next, b, q);
+                        }
+                    }
+                }
+                done += n;
+            }
         }
     }
 

@@ -45,7 +45,7 @@ impl Ema {
         let d = self.decay.min((1.0 + k) / (10.0 + k));
         self.updates += 1;
         for ((_, s), (_, w)) in self.shadow.iter().zip(params.entries()) {
-            s.set(&((s.as_detached_tensor() * d)? + (w.as_detached_tensor() * (1.0 - d))?)?)?;
+            genzoo_kernels::optim::ema(s.as_tensor(), w.as_tensor(), d)?;
         }
         Ok(())
     }

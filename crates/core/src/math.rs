@@ -10,7 +10,7 @@ pub const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_8;
 /// # Errors
 /// If a tensor operation fails.
 pub fn softplus(x: &Tensor) -> candle_core::Result<Tensor> {
-    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
+    genzoo_kernels::act(x, genzoo_kernels::Activation::Softplus)
 }
 
 /// Sum over everything but the first dimension: `(b, …) → (b,)`.
@@ -49,7 +49,15 @@ pub fn log_normal(x: &Tensor, mean: &Tensor, lv: &Tensor) -> candle_core::Result
 /// # Errors
 /// If a tensor operation fails.
 pub fn bce_with_logits(logit: &Tensor, x: &Tensor) -> candle_core::Result<Tensor> {
-    softplus(logit)? - (x * logit)?
+    genzoo_kernels::bce_with_logits(logit, x)
+}
+
+/// `Σ −log Bernoulli(x; σ(logit))` over the event: `(b, …) → (b,)`, in one pass over the pixels.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn bce_with_logits_event(logit: &Tensor, x: &Tensor) -> candle_core::Result<Tensor> {
+    genzoo_kernels::bce_with_logits_rows(logit, x)
 }
 
 /// `log Σ exp` over the last dimension; rows of −∞ give −∞, rows with +∞ give +∞.
@@ -57,11 +65,7 @@ pub fn bce_with_logits(logit: &Tensor, x: &Tensor) -> candle_core::Result<Tensor
 /// # Errors
 /// If a tensor operation fails.
 pub fn log_sum_exp(x: &Tensor) -> candle_core::Result<Tensor> {
-    // A finite shift keeps ∞ − ∞ out of the sum.
-    let bound = if x.dtype() == candle_core::DType::F64 { f64::MAX } else { f64::from(f32::MAX) };
-    let max = x.max_keepdim(D::Minus1)?.detach().clamp(-bound, bound)?;
-    let sum = x.broadcast_sub(&max)?.exp()?.sum(D::Minus1)?;
-    sum.log()? + max.squeeze(D::Minus1)?
+    genzoo_kernels::log_sum_exp(x)
 }
 
 #[cfg(test)]
@@ -79,6 +83,32 @@ mod tests {
         let want = [(-100f64).exp(), 2f64.ln(), 2f64.ln(), 100.0];
         for (a, b) in y.iter().zip(want) {
             assert!((a - b).abs() < 1e-15, "{a} {b}");
+        }
+        Ok(())
+    }
+
+    /// max(x, 0) and |x| have no slope at 0, where networks with a zero last layer start; their sum has ½.
+    #[test]
+    fn softplus_has_slope_one_half_at_zero() -> Result<()> {
+        let x = candle_core::Var::new(&[0f64], &Device::Cpu)?;
+        let grads = softplus(x.as_tensor())?.sum_all()?.backward()?;
+        assert_eq!(
+            grads.get(x.as_tensor()).map(Tensor::to_vec1::<f64>).transpose()?,
+            Some(vec![0.5])
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn the_sum_over_the_event_is_the_sum_of_its_elements() -> Result<()> {
+        let (l, x) = (
+            t(&[1.0, -2.0, 0.3, 4.0]).reshape((2, 1, 2))?,
+            t(&[1.0, 0.0, 0.5, 0.2]).reshape((2, 1, 2))?,
+        );
+        let rows = bce_with_logits_event(&l, &x)?.to_vec1::<f64>()?;
+        let elements = sum_event(&bce_with_logits(&l, &x)?)?.to_vec1::<f64>()?;
+        for (a, b) in rows.iter().zip(elements) {
+            assert!((a - b).abs() < 1e-14, "{a} {b}");
         }
         Ok(())
     }
@@ -113,7 +143,9 @@ mod tests {
         let inf = f64::INFINITY;
         for dtype in [candle_core::DType::F32, candle_core::DType::F64] {
             let x = Tensor::new(&[[-inf, -inf], [-inf, 3.0], [inf, 3.0]], &Device::Cpu)?.to_dtype(dtype)?;
-            let y = log_sum_exp(&x)?.to_dtype(candle_core::DType::F64)?.to_vec1::<f64>()?;
+            let y = log_sum_exp(&x)?
+                .to_dtype(candle_core::DType::F64)?
+                .to_vec1::<f64>()?;
             assert_eq!(y, [-inf, 3.0, inf]);
         }
         Ok(())

@@ -8,7 +8,7 @@
 //!
 //! Scales are learned outputs with a floor: without one, a single repeated value has an unbounded density.
 
-use genzoo_core::math::{bce_with_logits, log_normal, softplus, sum_event};
+use genzoo_core::math::{bce_with_logits_event, log_normal, softplus, sum_event};
 use genzoo_core::{DType, Noise, Result, Space, Tensor};
 
 use crate::logistic;
@@ -62,7 +62,7 @@ impl Likelihood {
                 let (mu, log_scale) = halves(output, LEAST_LOG_SCALE)?;
                 Ok(sum_event(&logistic::log_prob(target, &mu, &log_scale)?)?)
             }
-            Self::Bernoulli => Ok(sum_event(&bce_with_logits(output, target)?)?.neg()?),
+            Self::Bernoulli => Ok(bce_with_logits_event(output, target)?.neg()?),
         }
     }
 

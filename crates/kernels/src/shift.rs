@@ -212,7 +212,7 @@ fn outer(
 ) {
     let reach = offsets.iter().max().map_or(0, |m| m + (oh.max(1) - 1) * row + ow);
     assert!(reach <= x.len() && dy.len() == oh * ow * width);
-    assert!(acc.len() == offsets.len() * width && width % 16 == 0);
+    assert!(acc.len() == offsets.len() * width && width.is_multiple_of(16));
     #[cfg(target_arch = "x86_64")]
     // SAFETY: as in `tile`: features present, reads below `reach` and within dy, writes within acc.
     unsafe {

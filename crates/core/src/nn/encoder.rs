@@ -68,7 +68,7 @@ impl ConvConfig {
 
 /// The largest number of groups up to eight that divides the channels.
 pub(crate) fn norm_groups(channels: usize) -> usize {
-    (1..=8).rev().find(|g| channels % g == 0).unwrap_or(1)
+    (1..=8).rev().find(|&g| channels.is_multiple_of(g)).unwrap_or(1)
 }
 
 /// Normalisation and activation behind a convolution.

@@ -13,7 +13,7 @@ const FASTEST: f64 = 100.0;
 /// # Errors
 /// When `t` is not of rank 1 or `size` is not an even number from 2 up.
 pub fn sinusoidal(t: &Tensor, size: usize) -> Result<Tensor> {
-    require(size >= 2 && size % 2 == 0, || {
+    require(size >= 2 && size.is_multiple_of(2), || {
         format!("time features come in pairs, got size {size}")
     })?;
     let b = t.dims1()?;

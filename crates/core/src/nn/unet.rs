@@ -95,7 +95,7 @@ impl UNet {
             c.multipliers.len(),
         ];
         require(
-            !sizes.contains(&0) && !c.multipliers.contains(&0) && c.embedding % 2 == 0,
+            !sizes.contains(&0) && !c.multipliers.contains(&0) && c.embedding.is_multiple_of(2),
             || format!("UNet sizes must be positive and the embedding even: {c:?}"),
         )?;
         require(matches!(c.stem_stride, 1 | 2), || {

@@ -3,3 +3,5 @@
 //! Nothing here knows a family: a metric cannot favour a model.
 
 pub mod data;
+pub mod metrics;
+pub mod row;

@@ -16,7 +16,7 @@ pub const SCHEMA: u32 = 1;
 const MAX_FILE: u64 = 256 << 20;
 
 /// One model on one data set with one seed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -53,8 +53,8 @@ pub struct Row {
     /// Speed of each sampler.
     #[serde(default)]
     pub sampling: Vec<Sampling>,
-    /// Where it ran.
-    pub machine: Machine,
+    /// Where it ran: `cpu`, `threads`, `device` and whatever else was known.
+    pub machine: serde_json::Value,
     /// Version of genzoo.
     pub version: String,
     /// Commit it was built from, if known.
@@ -160,73 +160,29 @@ pub struct Sampling {
     pub seconds_to_first: Option<f64>,
 }
 
-/// Where a row was made.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
-    /// Name of the processor.
-    pub cpu: String,
-    /// Threads used.
-    pub threads: usize,
-    /// Device of the tensors.
-    pub device: String,
-}
-
-impl Machine {
-    /// This machine.
-    pub fn here(threads: usize, device: &str) -> Self {
-        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let name = |key| info.lines().find_map(|l| l.strip_prefix(key)?.split_once(':'));
-        let cpu = name("model name").map_or(std::env::consts::ARCH, |(_, n)| n.trim());
-        Self { cpu: cpu.to_string(), threads, device: device.to_string() }
-    }
-}
-
 impl Row {
-    /// A row of which nothing is known yet but what it is about.
-    pub fn new(suite: &str, model: &str, family: &str, dataset: &str, seed: u64) -> Self {
-        Self {
-            schema: SCHEMA,
-            suite: suite.into(),
-            model: model.into(),
-            family: family.into(),
-            dataset: dataset.into(),
-            seed,
-            status: Status::Ok,
-            reason: None,
-            parameters: None,
-            weights: "raw".into(),
-            budget: Budget::default(),
-            train: None,
-            likelihood: None,
-            likelihoods: Vec::new(),
-            quality: Vec::new(),
-            sampling: Vec::new(),
-            machine: Machine::default(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            commit: None,
-            data_sha256: None,
-            recipe_sha256: None,
-            command: None,
-        }
-    }
-
     /// A metric of the row.
     pub fn metric(&self, name: &str) -> Option<&Measurement> {
         self.quality.iter().find(|(n, _)| n == name).map(|(_, m)| m)
     }
 
-    /// The folder of its run beside `rows.jsonl`: `realnvp-moons-s0`. Other characters than letters, digits and
-    /// `.=-` become `_`, so no name leaves the folder.
+    /// The folder of its run beside `rows.jsonl`: `moons-realnvp-0`.
     pub fn folder(&self) -> String {
-        folder_name(&self.model, &self.dataset, self.seed)
+        folder_name(&format!("{}-{}-{}", self.dataset, self.model, self.seed))
     }
 }
 
-/// The name of a run's folder; see [`Row::folder`].
-pub fn folder_name(model: &str, dataset: &str, seed: u64) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || ".=-".contains(c) { c } else { '_' };
-    let name: String = format!("{model}-{dataset}-s{seed}").chars().map(safe).collect();
-    name.trim_start_matches('.').to_string()
+/// A name made safe for a folder: letters, digits, `.`, `_`, and `-` for runs of anything else.
+pub fn folder_name(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
+        if !(c == '-' && out.ends_with('-')) {
+            out.push(c);
+        }
+    }
+    let out = out.trim_matches(['-', '.']);
+    if out.is_empty() { "run".into() } else { out.chars().take(64).collect() }
 }
 
 /// Appends a row and waits until the disk has it. A torn last line of a crash stays alone on its line.
@@ -252,12 +208,15 @@ fn ends_in_line(file: &mut File) -> std::io::Result<bool> {
     Ok(last[0] == b'\n')
 }
 
-/// All rows of a file, and a warning for each line that is none.
+/// All rows of a file, and a warning for each line that is none. A missing file has no rows.
 ///
 /// # Errors
 /// If the file cannot be read or is far too large.
 pub fn read(path: &Path) -> Result<(Vec<Row>, Vec<String>)> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
+    let file = match File::open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+        opened => opened.map_err(Error::io("read", path))?,
+    };
     let length = file.metadata().map_err(Error::io("read", path))?.len();
     if length > MAX_FILE {
         return Err(Error::file(path, format!("expected rows, at most {MAX_FILE} bytes; found {length} bytes")));
@@ -322,6 +281,12 @@ pub(crate) mod tests {
     use super::*;
     use genzoo_core::Better;
 
+    /// A row that knows only what it is about.
+    pub(crate) fn bare(suite: &str, model: &str, family: &str, dataset: &str, seed: u64) -> Row {
+        let (suite, model, family, dataset) = (suite.into(), model.into(), family.into(), dataset.into());
+        Row { schema: SCHEMA, suite, model, family, dataset, seed, weights: "raw".into(), ..Row::default() }
+    }
+
     /// A row like that of the design.
     pub(crate) fn specimen() -> Row {
         let mmd2 = Measurement {
@@ -361,12 +326,12 @@ pub(crate) mod tests {
                 examples_per_second: Some(210_000.0),
                 seconds_to_first: Some(0.002),
             }],
-            machine: Machine { cpu: "a cpu".into(), threads: 2, device: "cpu".into() },
+            machine: serde_json::json!({"cpu": "a cpu", "threads": 2, "device": "cpu"}),
             version: "0.1.0".into(),
             commit: Some("abc".into()),
             data_sha256: Some("d".into()),
             recipe_sha256: Some("r".into()),
-            ..Row::new("quick", "realnvp", "flow", "moons", 0)
+            ..bare("quick", "realnvp", "flow", "moons", 0)
         }
     }
 
@@ -389,7 +354,7 @@ pub(crate) mod tests {
         let diverged = Row {
             status: Status::Diverged,
             reason: Some("loss\nwas \"NaN\"".into()),
-            ..Row::new("quick", "vae", "vae", "glyphs{size=14}", 3)
+            ..bare("quick", "vae", "vae", "glyphs{size=14}", 3)
         };
         append(&path, &specimen())?;
         append(&path, &diverged)?;
@@ -430,7 +395,15 @@ pub(crate) mod tests {
 
     #[test]
     fn no_name_leaves_the_folder() {
-        assert_eq!(folder_name("realnvp", "glyphs{size=14}", 2), "realnvp-glyphs_size=14_-s2");
-        assert_eq!(folder_name("../../etc", "a/b\\c\0", 0), "_.._etc-a_b_c_-s0");
+        let row = bare("", "realnvp", "flow", "gaussians8{radius=5,sd=1}", 2);
+        assert_eq!(row.folder(), "gaussians8-radius-5-sd-1-realnvp-2");
+        assert_eq!(bare("", "../../etc", "", "a/b\\c\0", 0).folder(), "a-b-c-..-..-etc-0");
+        assert_eq!((folder_name("../.."), folder_name("")), ("run".to_string(), "run".to_string()));
+    }
+
+    #[test]
+    fn a_missing_file_has_no_rows() -> Result<()> {
+        assert_eq!(read(&folder().path().join("none"))?, (vec![], vec![]));
+        Ok(())
     }
 }

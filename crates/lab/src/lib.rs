@@ -2,6 +2,14 @@
 //!
 //! Nothing here knows a family: a metric cannot favour a model.
 
+pub mod baseline;
+pub mod check;
 pub mod data;
+pub mod evaluate;
+pub mod likelihood;
 pub mod metrics;
+pub mod pictures;
+pub mod report;
 pub mod row;
+pub mod samples;
+pub mod suite;

@@ -176,13 +176,21 @@ impl Row {
 pub fn folder_name(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars() {
-        let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
+        let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') {
+            c
+        } else {
+            '-'
+        };
         if !(c == '-' && out.ends_with('-')) {
             out.push(c);
         }
     }
     let out = out.trim_matches(['-', '.']);
-    if out.is_empty() { "run".into() } else { out.chars().take(64).collect() }
+    if out.is_empty() {
+        "run".into()
+    } else {
+        out.chars().take(64).collect()
+    }
 }
 
 /// Appends a row and waits until the disk has it. A torn last line of a crash stays alone on its line.
@@ -192,9 +200,19 @@ pub fn folder_name(name: &str) -> String {
 pub fn append(path: &Path, row: &Row) -> Result<()> {
     let json = serde_json::to_string(row).map_err(|e| Error::file(path, e.to_string()))?;
     let mut open = OpenOptions::new();
-    let mut file = open.read(true).append(true).create(true).open(path).map_err(Error::io("open", path))?;
-    let separator = if ends_in_line(&mut file).map_err(Error::io("read", path))? { "" } else { "\n" };
-    file.write_all(format!("{separator}{json}\n").as_bytes()).map_err(Error::io("write", path))?;
+    let mut file = open
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(Error::io("open", path))?;
+    let separator = if ends_in_line(&mut file).map_err(Error::io("read", path))? {
+        ""
+    } else {
+        "\n"
+    };
+    file.write_all(format!("{separator}{json}\n").as_bytes())
+        .map_err(Error::io("write", path))?;
     file.sync_all().map_err(Error::io("sync", path))
 }
 
@@ -219,10 +237,15 @@ pub fn read(path: &Path) -> Result<(Vec<Row>, Vec<String>)> {
     };
     let length = file.metadata().map_err(Error::io("read", path))?.len();
     if length > MAX_FILE {
-        return Err(Error::file(path, format!("expected rows, at most {MAX_FILE} bytes; found {length} bytes")));
+        return Err(Error::file(
+            path,
+            format!("expected rows, at most {MAX_FILE} bytes; found {length} bytes"),
+        ));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    file.take(MAX_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", path))?;
     let (mut rows, mut warnings) = (Vec::new(), Vec::new());
     for (i, line) in bytes.split(|&b| b == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -238,7 +261,11 @@ pub fn read(path: &Path) -> Result<(Vec<Row>, Vec<String>)> {
 
 fn parse(line: &[u8]) -> std::result::Result<Row, String> {
     let row: Row = serde_json::from_slice(line).map_err(|e| format!("not a row ({e})"))?;
-    if row.schema == SCHEMA { Ok(row) } else { Err(format!("schema {} instead of {SCHEMA}", row.schema)) }
+    if row.schema == SCHEMA {
+        Ok(row)
+    } else {
+        Err(format!("schema {} instead of {SCHEMA}", row.schema))
+    }
 }
 
 /// A list of named values as a JSON object that keeps its order.
@@ -249,7 +276,10 @@ mod ordered {
     use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
     use serde::ser::{Serialize, Serializer};
 
-    pub(super) fn serialize<T: Serialize, S: Serializer>(list: &[(String, T)], to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        list: &[(String, T)],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_map(list.iter().map(|(k, v)| (k, v)))
     }
 
@@ -284,7 +314,16 @@ pub(crate) mod tests {
     /// A row that knows only what it is about.
     pub(crate) fn bare(suite: &str, model: &str, family: &str, dataset: &str, seed: u64) -> Row {
         let (suite, model, family, dataset) = (suite.into(), model.into(), family.into(), dataset.into());
-        Row { schema: SCHEMA, suite, model, family, dataset, seed, weights: "raw".into(), ..Row::default() }
+        Row {
+            schema: SCHEMA,
+            suite,
+            model,
+            family,
+            dataset,
+            seed,
+            weights: "raw".into(),
+            ..Row::default()
+        }
     }
 
     /// A row like that of the design.
@@ -299,7 +338,10 @@ pub(crate) mod tests {
         };
         Row {
             parameters: Some(12345),
-            budget: Budget { seconds: Some(10.0), steps: None },
+            budget: Budget {
+                seconds: Some(10.0),
+                steps: None,
+            },
             train: Some(TrainStats {
                 steps: 2000,
                 examples: 1_024_000,
@@ -377,7 +419,10 @@ pub(crate) mod tests {
             append(&path, &specimen())?;
             let (rows, warnings) = read(&path)?;
             assert_eq!(rows.len(), 2, "the row after the torn line is whole");
-            assert!(warnings.len() == 1 && warnings[0].contains("line 2"), "{warnings:?}");
+            assert!(
+                warnings.len() == 1 && warnings[0].contains("line 2"),
+                "{warnings:?}"
+            );
         }
         Ok(())
     }
@@ -397,8 +442,14 @@ pub(crate) mod tests {
     fn no_name_leaves_the_folder() {
         let row = bare("", "realnvp", "flow", "gaussians8{radius=5,sd=1}", 2);
         assert_eq!(row.folder(), "gaussians8-radius-5-sd-1-realnvp-2");
-        assert_eq!(bare("", "../../etc", "", "a/b\\c\0", 0).folder(), "a-b-c-..-..-etc-0");
-        assert_eq!((folder_name("../.."), folder_name("")), ("run".to_string(), "run".to_string()));
+        assert_eq!(
+            bare("", "../../etc", "", "a/b\\c\0", 0).folder(),
+            "a-b-c-..-..-etc-0"
+        );
+        assert_eq!(
+            (folder_name("../.."), folder_name("")),
+            ("run".to_string(), "run".to_string())
+        );
     }
 
     #[test]

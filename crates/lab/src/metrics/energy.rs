@@ -37,13 +37,26 @@ mod tests {
     #[test]
     fn of_normals_is_the_area_between_distribution_functions() -> Result<()> {
         let s = 1.0;
-        let cdf = |x: f64| (0..4000).map(|i| -10.0 + (x + 10.0) * (f64::from(i) + 0.5) / 4000.0).fold(0.0, |a, t| {
-            a + (-0.5 * t * t).exp() * (x + 10.0) / 4000.0
-        }) / std::f64::consts::TAU.sqrt();
+        let cdf = |x: f64| {
+            (0..4000)
+                .map(|i| -10.0 + (x + 10.0) * (f64::from(i) + 0.5) / 4000.0)
+                .fold(0.0, |a, t| a + (-0.5 * t * t).exp() * (x + 10.0) / 4000.0)
+                / std::f64::consts::TAU.sqrt()
+        };
         let step = 0.05;
-        let want = 2.0 * step * (-160..=180).map(|i| f64::from(i) * step).map(|x| (cdf(x) - cdf(x - s)).powi(2)).sum::<f64>();
+        let want = 2.0
+            * step
+            * (-160..=180)
+                .map(|i| f64::from(i) * step)
+                .map(|x| (cdf(x) - cdf(x - s)).powi(2))
+                .sum::<f64>();
         let got = distance(&normal(3000, 1, 1.0, s, 1), &normal(3000, 1, 1.0, 0.0, 2))?;
-        assert!((got.value - want).abs() < 4.0 * got.stderr, "{} {want} ± {}", got.value, got.stderr);
+        assert!(
+            (got.value - want).abs() < 4.0 * got.stderr,
+            "{} {want} ± {}",
+            got.value,
+            got.stderr
+        );
         assert!(got.stderr < 0.05);
         Ok(())
     }

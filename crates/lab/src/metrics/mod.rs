@@ -21,6 +21,7 @@ pub mod two_sample;
 pub mod wasserstein;
 
 pub use points::Points;
+pub(crate) use reference::shuffled;
 pub use reference::{Reference, compare};
 pub use two_sample::Estimate;
 

@@ -53,7 +53,10 @@ pub fn within<const K: usize>(x: &Points, kernels: impl Fn(f64) -> [f64; K] + Sy
         means(before.iter().chain(after), &kernels)
     })?;
     let squares = average(sums.iter().map(|s| s.1));
-    Ok(Within { means: sums.into_iter().map(|s| s.0).collect(), squares })
+    Ok(Within {
+        means: sums.into_iter().map(|s| s.0).collect(),
+        squares,
+    })
 }
 
 fn between<const K: usize>(
@@ -64,7 +67,11 @@ fn between<const K: usize>(
     let rows = for_each_row(x, y, |_, r| means(r.iter(), kernels))?;
     let columns = for_each_row(y, x, |_, r| means(r.iter(), kernels).0)?;
     let squares = average(rows.iter().map(|s| s.1));
-    Ok(Between { rows: rows.into_iter().map(|s| s.0).collect(), columns, squares })
+    Ok(Between {
+        rows: rows.into_iter().map(|s| s.0).collect(),
+        columns,
+        squares,
+    })
 }
 
 /// Means of `k` and of `k²` over some squared distances.
@@ -110,10 +117,16 @@ pub fn u_statistics<const K: usize>(
 fn estimate<const K: usize>(xx: &Within<K>, yy: &Within<K>, xy: &Between<K>, c: usize) -> Estimate {
     let (m, n) = (xx.means.len() as f64, yy.means.len() as f64);
     let column = |v: &[[f64; K]]| -> Vec<f64> { v.iter().map(|v| v[c]).collect() };
-    let (wx, wy, rows, columns) = (column(&xx.means), column(&yy.means), column(&xy.rows), column(&xy.columns));
+    let (wx, wy, rows, columns) = (
+        column(&xx.means),
+        column(&yy.means),
+        column(&xy.rows),
+        column(&xy.columns),
+    );
     let value = mean(&wx) + mean(&wy) - 2.0 * mean(&rows);
     let difference = |w: &[f64], b: &[f64]| -> Vec<f64> { w.iter().zip(b).map(|(w, b)| w - b).collect() };
-    let projected = 4.0 * variance(&difference(&wx, &rows)) / m + 4.0 * variance(&difference(&wy, &columns)) / n;
+    let projected =
+        4.0 * variance(&difference(&wx, &rows)) / m + 4.0 * variance(&difference(&wy, &columns)) / n;
     // The variance of the doubly centred kernel: E k² − E m(x)² − E m(y)² + (E k)².
     let centred = |square: f64, r: &[f64], q: &[f64]| {
         let spread = population_variance(r) + population_variance(q);
@@ -122,7 +135,10 @@ fn estimate<const K: usize>(xx: &Within<K>, yy: &Within<K>, xy: &Between<K>, c: 
     let degenerate = 2.0 * centred(xx.squares[c], &wx, &wx) / (m * (m - 1.0))
         + 2.0 * centred(yy.squares[c], &wy, &wy) / (n * (n - 1.0))
         + 4.0 * centred(xy.squares[c], &rows, &columns) / (m * n);
-    Estimate { value, stderr: (projected - degenerate).max(degenerate).sqrt() }
+    Estimate {
+        value,
+        stderr: (projected - degenerate).max(degenerate).sqrt(),
+    }
 }
 
 pub(super) fn mean(v: &[f64]) -> f64 {
@@ -154,7 +170,8 @@ mod tests {
     #[test]
     fn the_value_is_the_triple_sum_of_the_definition() -> Result<()> {
         let (x, y) = (normal(17, 3, 1.0, 0.4, 1), normal(11, 3, 1.3, 0.0, 2));
-        let k = |a: &[f64], b: &[f64]| (-0.5 * a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>()).exp();
+        let k =
+            |a: &[f64], b: &[f64]| (-0.5 * a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>()).exp();
         let mut want = 0.0;
         for (p, q, same) in [(&x, &x, true), (&y, &y, true), (&x, &y, false)] {
             let (mut sum, mut count) = (0.0, 0.0);
@@ -202,10 +219,17 @@ mod tests {
                 covered += u64::from((e.value - truth).abs() < 2.0 * e.stderr);
             }
             let spread = variance(&values);
-            assert!((mean(&values) - truth).abs() < 4.0 * (spread / runs as f64).sqrt(), "{shift}: {}", mean(&values));
+            assert!(
+                (mean(&values) - truth).abs() < 4.0 * (spread / runs as f64).sqrt(),
+                "{shift}: {}",
+                mean(&values)
+            );
             // The sample variance of 300 values has a relative error of 8 % (normal) to some 15 % (degenerate case).
             let ratio = mean(&variances) / spread;
-            assert!((0.7..1.6).contains(&ratio), "{shift}: stated over true variance {ratio}");
+            assert!(
+                (0.7..1.6).contains(&ratio),
+                "{shift}: stated over true variance {ratio}"
+            );
             // 95 % nominal; 4 binomial standard errors of 300 runs are 5 %.
             assert!(covered as f64 / runs as f64 > 0.90, "{shift}: {covered}");
         }

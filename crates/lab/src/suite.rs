@@ -1,0 +1,181 @@
+//! Suites: which data, and what training and judging may cost.
+
+use genzoo_core::{DataSpec, Error, Result};
+
+use crate::evaluate::EvalOptions;
+
+/// A set of rows that are comparable because everything but the model is the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// Name, as in `genzoo bench NAME`.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// Data sets, in order.
+    pub datasets: &'static [&'static str],
+    /// The models, if not all.
+    pub models: Option<&'static [&'static str]>,
+    /// For points.
+    points: Plan,
+    /// For images.
+    images: Plan,
+}
+
+/// What one row may cost, and how many examples judge it.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    train_seconds: f64,
+    eval_seconds: Option<f64>,
+    n_likelihood: usize,
+    n_quality: usize,
+}
+
+const QUICK_POINTS: Plan = Plan {
+    train_seconds: 6.0,
+    eval_seconds: Some(6.0),
+    n_likelihood: 10_000,
+    n_quality: 2000,
+};
+const POINTS: Plan = Plan {
+    train_seconds: 30.0,
+    eval_seconds: Some(30.0),
+    n_likelihood: 10_000,
+    n_quality: 2000,
+};
+const QUICK_IMAGES: Plan = Plan {
+    train_seconds: 12.0,
+    eval_seconds: Some(12.0),
+    n_likelihood: 500,
+    n_quality: 500,
+};
+const IMAGES: Plan = Plan {
+    train_seconds: 120.0,
+    eval_seconds: Some(120.0),
+    n_likelihood: 2000,
+    n_quality: 1000,
+};
+
+/// Every suite, the default first.
+pub static SUITES: &[Suite] = &[
+    Suite {
+        name: "quick",
+        summary: "two toys and small glyphs, seconds per row, nothing to download",
+        datasets: &["gaussians8", "moons", "glyphs{size=14}"],
+        models: None,
+        points: QUICK_POINTS,
+        images: QUICK_IMAGES,
+    },
+    Suite {
+        name: "toys",
+        summary: "eight toys of the plane, 30 s of training per row",
+        datasets: &[
+            "gaussians8",
+            "moons",
+            "circles",
+            "rings",
+            "checkerboard",
+            "pinwheel",
+            "spirals",
+            "swissroll",
+        ],
+        models: None,
+        points: POINTS,
+        images: IMAGES,
+    },
+    Suite {
+        name: "mnist",
+        summary: "MNIST as bytes, 120 s of training per row",
+        datasets: &["mnist"],
+        models: None,
+        points: POINTS,
+        images: IMAGES,
+    },
+    Suite {
+        name: "mnist-binary",
+        summary: "MNIST binarised once, 120 s of training per row",
+        datasets: &["mnist{space=binary_static}"],
+        models: None,
+        points: POINTS,
+        images: IMAGES,
+    },
+];
+
+/// The suite of this name.
+///
+/// # Errors
+/// Names the nearest one.
+pub fn find(name: &str) -> Result<&'static Suite> {
+    let found = SUITES.iter().find(|s| s.name == name);
+    found.ok_or_else(|| Error::unknown("suite", name, SUITES.iter().map(|s| s.name)))
+}
+
+impl Suite {
+    /// Seconds of pure training for data of this kind.
+    pub fn train_seconds(&self, spec: &DataSpec) -> f64 {
+        self.plan(spec).train_seconds
+    }
+
+    /// How rows on data of this kind are judged.
+    pub fn evaluation(&self, spec: &DataSpec) -> EvalOptions {
+        self.plan(spec).evaluation()
+    }
+
+    fn plan(&self, spec: &DataSpec) -> Plan {
+        if spec.image().is_some() {
+            self.images
+        } else {
+            self.points
+        }
+    }
+}
+
+impl Plan {
+    fn evaluation(&self) -> EvalOptions {
+        EvalOptions {
+            n_likelihood: self.n_likelihood,
+            n_quality: self.n_quality,
+            seconds: self.eval_seconds,
+            ..EvalOptions::default()
+        }
+    }
+}
+
+/// How a run is judged outside a suite: with the examples of the long suites, and without a deadline on points.
+pub fn default_evaluation(spec: &DataSpec) -> EvalOptions {
+    let plan = if spec.image().is_some() {
+        IMAGES
+    } else {
+        Plan {
+            eval_seconds: None,
+            ..POINTS
+        }
+    };
+    plan.evaluation()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::DATASETS;
+
+    #[test]
+    fn suites_name_known_data() -> Result<()> {
+        for name in SUITES.iter().flat_map(|s| s.datasets) {
+            let bare = name.split(['{', '@']).next().unwrap_or_default();
+            // Images are added to the list by their own files; their names are checked once they are there.
+            let images = ["glyphs", "mnist"];
+            assert!(
+                DATASETS.iter().any(|d| d.name == bare) || images.contains(&bare),
+                "{name}"
+            );
+        }
+        assert_eq!(find("quick")?.name, SUITES[0].name);
+        assert!(
+            find("quik")
+                .expect_err("no such suite")
+                .to_string()
+                .contains("quick")
+        );
+        Ok(())
+    }
+}

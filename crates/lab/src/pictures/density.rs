@@ -32,12 +32,26 @@ pub fn density_png(
         values.extend(log_prob(&x)?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
     }
     if values.len() != (SIDE * SIDE) as usize {
-        return Err(Error::data("log-densities", SIDE * SIDE, values.len()));
+        return Err(Error::data(
+            "log-densities",
+            (SIDE * SIDE).to_string(),
+            values.len(),
+        ));
     }
-    let top = values.iter().copied().filter(|v| v.is_finite()).fold(f64::NEG_INFINITY, f64::max);
+    let top = values
+        .iter()
+        .copied()
+        .filter(|v| v.is_finite())
+        .fold(f64::NEG_INFINITY, f64::max);
     let color = |x: u32, y: u32| {
         let v = (0.5 * (values[(y * SIDE + x) as usize] - top)).exp();
-        if v.is_nan() { Rgb([210, 40, 40]) } else { Rgb(std::array::from_fn(|c| (PAPER[c] + v.min(1.0) * (INK[c] - PAPER[c])).round() as u8)) }
+        if v.is_nan() {
+            Rgb([210, 40, 40])
+        } else {
+            Rgb(std::array::from_fn(|c| {
+                (PAPER[c] + v.min(1.0) * (INK[c] - PAPER[c])).round() as u8
+            }))
+        }
     };
     write_atomic(path, &Picture(RgbImage::from_fn(SIDE, SIDE, color)).png()?)
 }

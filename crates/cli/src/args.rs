@@ -135,7 +135,7 @@ pub(crate) struct How {
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
     pub(crate) steps: Option<u64>,
     /// Train about this many seconds: turned into steps once, by timing
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub(crate) seconds: Option<f64>,
 }
 

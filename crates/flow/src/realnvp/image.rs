@@ -142,7 +142,7 @@ impl ImageFlow {
                 (0..c.couplings).map(one).collect()
             };
             levels.push(Level {
-                checkerboard: make("checkerboard")?,
+                checkerboard: make("checker")?,
                 channelwise: make("channelwise")?,
             });
             channels = half; // the other half leaves to the latent

@@ -285,7 +285,8 @@ fn finite(t: &Tensor) -> Result<bool> {
         return Ok(true);
     }
     // x − x is 0 for finite x and NaN otherwise.
-    let d = (t - t)?
+    let d = t
+        .sub(t)?
         .to_dtype(DType::F32)?
         .flatten_all()?
         .sum_all()?

@@ -553,6 +553,8 @@ mod x86 {
                         .as_ptr()
                         .wrapping_add(from.start + i * from.stride + done * from.step);
                     let out = out.as_mut_ptr().wrapping_add(at);
+                    // Images come from far memory: ask for what is read some rows later.
+                    _mm_prefetch::<_MM_HINT_T0>(x.wrapping_add(512).cast());
                     let pixels = if from.step == 1 {
                         _mm512_maskz_loadu_ps(first(n), x)
                     } else {

@@ -101,9 +101,16 @@ fn report(files: &[FileReport], out: &Output) -> anyhow::Result<i32> {
     } else {
         let line = |r: &FileReport| match &r.problem {
             None => format!("verified  {}", printable(&r.path.display().to_string())),
-            Some(problem) => format!("bad       {}: {problem}", printable(&r.path.display().to_string())),
+            Some(problem) => format!(
+                "bad       {}: {problem}",
+                printable(&r.path.display().to_string())
+            ),
         };
         out.print(&files.iter().map(line).collect::<Vec<_>>().join("\n"))?;
     }
-    Ok(if files.iter().all(|r| r.problem.is_none()) { 0 } else { 2 })
+    Ok(if files.iter().all(|r| r.problem.is_none()) {
+        0
+    } else {
+        2
+    })
 }

@@ -68,7 +68,10 @@ impl RunRecord {
 
     /// The command that trains this run again.
     pub(crate) fn command(&self, entry: &Entry, folder: &Path) -> String {
-        let mut text = format!("genzoo train {} --data '{}' --seed {} --steps {}", self.model, self.dataset, self.seed, self.steps);
+        let mut text = format!(
+            "genzoo train {} --data '{}' --seed {} --steps {}",
+            self.model, self.dataset, self.seed, self.steps
+        );
         let usual = crate::zoo::recipe(entry, &self.data, &self.dataset, None, &[]);
         let same = usual.is_ok_and(|usual| {
             let strip = |r: &Recipe| {
@@ -180,7 +183,10 @@ impl RunFolder {
         let path = self.path.join("run.json");
         let text = serde_json::to_string_pretty(record).map_err(|e| Error::file(&path, e.to_string()))?;
         write_atomic(&path, (text + "\n").as_bytes())?;
-        write_atomic(&self.path.join("recipe.toml"), record.recipe.to_toml()?.as_bytes())
+        write_atomic(
+            &self.path.join("recipe.toml"),
+            record.recipe.to_toml()?.as_bytes(),
+        )
     }
 
     /// The log, cut back to the lines of the first `step` steps, ready to append.
@@ -252,7 +258,14 @@ impl Log {
         for (name, value) in &report.log {
             // A model's own "step" must not pass for the trainer's: resumption reads it.
             let taken = line.contains_key(*name) || *name == "seconds";
-            line.insert(if taken { format!("model_{name}") } else { (*name).to_string() }, json!(value));
+            line.insert(
+                if taken {
+                    format!("model_{name}")
+                } else {
+                    (*name).to_string()
+                },
+                json!(value),
+            );
         }
         line.insert("seconds".into(), json!((seconds * 1e6).round() / 1e6));
         let text = Value::Object(line).to_string() + "\n";

@@ -47,8 +47,13 @@ pub(crate) fn command(
     let entry = registry.find(&args.model)?;
     let data = open.dataset(&args.data, args.seed)?;
     let recipe = resolve(entry, data.as_ref(), &args.how)?;
-    let default =
-        || PathBuf::from("runs").join(genzoo_lab::row::folder_name(&format!("{}-{}", entry.info.name, data.name())));
+    let default = || {
+        PathBuf::from("runs").join(genzoo_lab::row::folder_name(&format!(
+            "{}-{}",
+            entry.info.name,
+            data.name()
+        )))
+    };
     let folder = args.out.clone().unwrap_or_else(default);
     let job = Job {
         entry,

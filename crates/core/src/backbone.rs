@@ -5,6 +5,14 @@
 //! images    a small U-Net over x, modulated by features of t
 //! ```
 //!
+//! Beside many features of time, two coordinates start out too weak for a perceptron to bend around structure much
+//! smaller than the data: `x` enters multiplied by `gain`, so that the first layer's kinks lie as dense as that.
+//!
+//! The U-Net also sees `sin(2ⁿπx)` and `cos(2ⁿπx)` for the exponents `fourier`: bytes live on a scale of 1/128 in
+//! [−1, 1], which decides the likelihood and which no network of smooth layers resolves by itself. Where the noise
+//! exceeds a wavelength they say nothing, so each is faded out by `exp(−(2ⁿπt)²/8)` (Kingma et al. 2021,
+//! arXiv:2107.00630, §4.1 and appendix C, without the fading).
+//!
 //! Diffusion and interpolants build theirs here, from the same keys with the same defaults, so that the two
 //! families differ in method and not in network.
 
@@ -24,8 +32,8 @@ pub struct Backbone {
 
 #[derive(Clone)]
 enum Net {
-    Vector(TimeMlp),
-    Image(Box<UNet>),
+    Vector(TimeMlp, f64),
+    Image(Box<UNet>, Vec<f64>),
 }
 
 #[derive(Deserialize)]
@@ -33,6 +41,7 @@ struct VectorConfig {
     width: usize,
     layers: usize,
     activation: String,
+    gain: f64,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +50,7 @@ struct ImageConfig {
     multipliers: Vec<usize>,
     stem_stride: usize,
     blocks: usize,
+    fourier: Vec<f64>,
 }
 
 impl Backbone {
@@ -51,6 +61,7 @@ impl Backbone {
                 width = 128
                 layers = 3
                 activation = "silu"
+                gain = 16.0
             },
             // The stem halves what a first level would spend most time on.
             Some(_) => toml::toml! {
@@ -58,6 +69,7 @@ impl Backbone {
                 multipliers = [1, 2, 2]
                 stem_stride = 2
                 blocks = 1
+                fourier = [6.0, 7.0]
             },
         }
     }
@@ -88,28 +100,31 @@ impl Backbone {
                     .activation
                     .parse()
                     .map_err(|e: String| Error::config("model.activation", "a known activation", e))?;
-                Net::Vector(TimeMlp::new(
-                    TimeMlpConfig {
-                        outputs: heads * d,
-                        width: c.width,
-                        layers: c.layers,
-                        activation,
-                        ..TimeMlpConfig::new(d)
-                    },
-                    vb,
-                )?)
+                Net::Vector(
+                    TimeMlp::new(
+                        TimeMlpConfig {
+                            outputs: heads * d,
+                            width: c.width,
+                            layers: c.layers,
+                            activation,
+                            ..TimeMlpConfig::new(d)
+                        },
+                        vb,
+                    )?,
+                    c.gain,
+                )
             }
             (_, Some((channels, _, _))) => {
                 let c: ImageConfig = config::read(table, "model")?;
                 let unet = UNetConfig {
-                    in_channels: channels,
+                    in_channels: channels * (1 + 2 * c.fourier.len()),
                     out_channels: heads * channels,
                     base: c.channels,
                     multipliers: c.multipliers,
                     blocks: c.blocks,
                     ..UNetConfig::new(c.stem_stride)
                 };
-                Net::Image(Box::new(UNet::new(&unet, vb)?))
+                Net::Image(Box::new(UNet::new(&unet, vb)?), c.fourier)
             }
             _ => {
                 return Err(Error::data(
@@ -128,8 +143,8 @@ impl Backbone {
     /// If a tensor operation fails.
     pub fn forward(&self, x: &Tensor, t: &Tensor) -> Result<Vec<Tensor>> {
         let y = match &self.net {
-            Net::Vector(net) => net.forward(x, t, None)?,
-            Net::Image(net) => net.forward(x, t, None)?,
+            Net::Vector(net, gain) => net.forward(&(x * *gain)?, t, None)?,
+            Net::Image(net, fourier) => net.forward(&fine(x, t, fourier)?, t, None)?,
         };
         Ok(if self.heads == 1 {
             vec![y]
@@ -145,7 +160,10 @@ impl Backbone {
     pub fn vjp(&self, x: &Tensor, t: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
         let frozen = self.frozen();
         Ok(match &frozen.net {
-            Net::Vector(net) if self.heads == 1 => net.vjp(&x.detach(), t, None, &v.detach())?,
+            Net::Vector(net, gain) if self.heads == 1 => {
+                let (y, product) = net.vjp(&(x.detach() * *gain)?, t, None, &v.detach())?;
+                (y, (product * *gain)?)
+            }
             _ => autograd::input_vjp(
                 |x| {
                     let fields = frozen.forward(x, t).map_err(candle_core::Error::wrap)?;
@@ -161,14 +179,30 @@ impl Backbone {
     #[must_use]
     pub fn frozen(&self) -> Self {
         let net = match &self.net {
-            Net::Vector(net) => Net::Vector(net.frozen()),
-            Net::Image(net) => Net::Image(Box::new(net.frozen())),
+            Net::Vector(net, gain) => Net::Vector(net.frozen(), *gain),
+            Net::Image(net, fourier) => Net::Image(Box::new(net.frozen()), fourier.clone()),
         };
         Self {
             net,
             heads: self.heads,
         }
     }
+}
+
+/// `x (b, c, h, w)` with the sines and cosines of its fine structure as further channels.
+fn fine(x: &Tensor, t: &Tensor, exponents: &[f64]) -> Result<Tensor> {
+    let mut channels = vec![x.clone()];
+    for n in exponents {
+        let frequency = n.exp2() * std::f64::consts::PI;
+        let fade = (t.sqr()? * (-frequency * frequency / 8.0))?
+            .exp()?
+            .reshape(((), 1, 1, 1))?;
+        let angle = (x * frequency)?;
+        for wave in [angle.sin()?, angle.cos()?] {
+            channels.push(wave.broadcast_mul(&fade)?);
+        }
+    }
+    Ok(Tensor::cat(&channels, 1)?)
 }
 
 #[cfg(test)]

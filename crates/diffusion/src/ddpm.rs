@@ -24,7 +24,7 @@ use genzoo_core::{
     Model, ModelInfo, Noise, ParamStore, Result, Sampler, SamplerInfo, Samples, Space, Standardizer,
     StateDict, Stream, Table, Tensor, Turn, Update, config,
 };
-use genzoo_numerics::likelihood::ode_density::{OdeDensity, ode_density_defaults, scheme_of};
+use genzoo_numerics::likelihood::ode_density::{OdeDensity, ode_density_defaults, scheme_of, warp_of};
 use genzoo_numerics::ode::{self, Scheme};
 use genzoo_numerics::schedule::{Schedule, VariancePreserving};
 use genzoo_numerics::{Counted, rows, transport};
@@ -90,6 +90,7 @@ fn flow_defaults() -> Table {
         solver = "heun"
         steps = 30
         rtol = 1e-5
+        warp = 1.0
     }
 }
 
@@ -97,6 +98,7 @@ fn defaults(spec: &DataSpec) -> Table {
     let mut model = toml::toml! {
         schedule = "cosine"
         weight = "noise"
+        time_power = 1.0
     };
     model.extend(Backbone::defaults(spec));
     let mut out = if spec.image().is_some() {
@@ -120,11 +122,11 @@ fn defaults(spec: &DataSpec) -> Table {
         toml::toml! {
             [train]
             batch = 512
-            lr = 2e-3
+            lr = 8e-3
             schedule = "cosine"
             warmup = 50
             clip = 1.0
-            ema = 0.999
+            ema = 0.998
         }
     };
     out.insert("model".into(), model.into());
@@ -160,6 +162,7 @@ pub struct Ddpm {
     network: Backbone,
     schedule: VariancePreserving,
     weight: Weight,
+    time_power: f64,
     scaling: Standardizer,
     spec: DataSpec,
 }
@@ -185,6 +188,7 @@ impl Ddpm {
             network,
             schedule: VariancePreserving::new(schedule)?,
             weight,
+            time_power: config::get(table, "time_power", "model")?,
             scaling: Standardizer::identity(build.spec)?,
             spec: build.spec.clone(),
         })
@@ -233,7 +237,8 @@ impl Model for Ddpm {
 
     fn update(&mut self, _: &Turn, batch: &Batch, noise: &mut Noise) -> Result<Update> {
         let data = self.scaling.forward(&batch.x)?; // x_0
-        let times = transport::stratified_times(batch.len(), &mut noise.fork("time"));
+        let mut times = transport::stratified_times(batch.len(), &mut noise.fork("time"));
+        times.iter_mut().for_each(|t| *t = t.powf(self.time_power));
         let per_row = |f: &dyn Fn(f64) -> f64| -> Result<Tensor> {
             let values = times.iter().map(|t| f(*t)).collect();
             Ok(rows::tensor(values, data.device())?.to_dtype(DType::F32)?) // (b,)
@@ -280,7 +285,13 @@ impl Model for Ddpm {
                 }
                 (&SAMPLERS[1], Method::Ddim { steps: steps()?, eta })
             }
-            "probability_flow" => (&SAMPLERS[2], Method::Flow(scheme_of(options, "sample")?)),
+            "probability_flow" => (
+                &SAMPLERS[2],
+                Method::Flow {
+                    scheme: scheme_of(options, "sample")?,
+                    warp: warp_of(options, "sample")?,
+                },
+            ),
             _ => return Err(Error::unknown("sampler", name, SAMPLERS.iter().map(|s| s.name))),
         };
         Ok(Box::new(ReverseSampler {
@@ -339,7 +350,7 @@ impl Velocity for Ddpm {
 enum Method {
     Ancestral { steps: usize },
     Ddim { steps: usize, eta: f64 },
-    Flow(Scheme),
+    Flow { scheme: Scheme, warp: f64 },
 }
 
 struct ReverseSampler<'a> {
@@ -390,9 +401,13 @@ impl Sampler for ReverseSampler<'_> {
                 };
                 step.ddim(prediction, eta, xi.as_ref())
             }),
-            Method::Flow(scheme) => {
-                let velocity = |t: f64, x: &Tensor| counted.velocity(x, &rows::time(t, x)?);
-                Ok(ode::integrate(&scheme, velocity, z, model.last_turn(), 0.0)?.x)
+            Method::Flow { scheme, warp } => {
+                let flow = transport::Warped {
+                    velocity: &counted,
+                    power: warp,
+                };
+                let velocity = |tau: f64, x: &Tensor| flow.velocity(x, &rows::time(tau, x)?);
+                Ok(ode::integrate(&scheme, velocity, z, flow.clock(model.last_turn()), 0.0)?.x)
             }
         };
         let x = transport::from_noise(

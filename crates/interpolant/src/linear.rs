@@ -26,7 +26,7 @@ use genzoo_core::{
     Model, ModelInfo, Noise, ParamStore, Result, Sampler, SamplerInfo, Samples, Space, Standardizer,
     StateDict, Stream, Table, Tensor, Turn, Update, config,
 };
-use genzoo_numerics::likelihood::ode_density::{OdeDensity, ode_density_defaults, scheme_of};
+use genzoo_numerics::likelihood::ode_density::{OdeDensity, ode_density_defaults, scheme_of, warp_of};
 use genzoo_numerics::ode::{self, Scheme};
 use genzoo_numerics::schedule::LinearPath;
 use genzoo_numerics::sde::{self, SdeSolver};
@@ -74,6 +74,7 @@ fn ode_defaults() -> Table {
         solver = "heun"
         steps = 40
         rtol = 1e-5
+        warp = 1.0
     }
 }
 
@@ -87,6 +88,7 @@ fn sde_defaults() -> Table {
 fn defaults(spec: &DataSpec) -> Table {
     let mut model = toml::toml! {
         gamma = 0.0
+        time_power = 1.0
     };
     model.extend(Backbone::defaults(spec));
     let mut out = if spec.image().is_some() {
@@ -111,11 +113,11 @@ fn defaults(spec: &DataSpec) -> Table {
         toml::toml! {
             [train]
             batch = 512
-            lr = 2e-3
+            lr = 8e-3
             schedule = "cosine"
             warmup = 50
             clip = 1.0
-            ema = 0.999
+            ema = 0.998
         }
     };
     out.insert("model".into(), model.into());
@@ -144,6 +146,7 @@ pub struct Linear {
     params: ParamStore,
     network: Backbone,
     path: LinearPath,
+    time_power: f64,
     scaling: Standardizer,
     spec: DataSpec,
 }
@@ -160,6 +163,7 @@ impl Linear {
             params,
             network,
             path,
+            time_power: config::get(table, "time_power", "model")?,
             scaling,
             spec: build.spec.clone(),
         })
@@ -203,7 +207,8 @@ impl Model for Linear {
 
     fn update(&mut self, _: &Turn, batch: &Batch, noise: &mut Noise) -> Result<Update> {
         let data = self.scaling.forward(&batch.x)?; // x_0
-        let times = transport::stratified_times(batch.len(), &mut noise.fork("time"));
+        let mut times = transport::stratified_times(batch.len(), &mut noise.fork("time"));
+        times.iter_mut().for_each(|t| *t = t.powf(self.time_power));
         let t = rows::tensor(times, data.device())?.to_dtype(DType::F32)?; // (b,)
         let source = noise.fork("source").normal_like(&data)?; // x_1
         let z = noise.fork("bridge").normal_like(&data)?;
@@ -234,6 +239,7 @@ impl Model for Linear {
             "ode" => Ok(Box::new(OdeSampler {
                 model: self,
                 scheme: scheme_of(options, "sample")?,
+                warp: warp_of(options, "sample")?,
             })),
             "sde" => Ok(Box::new(SdeSampler::new(self, options)?)),
             _ => Err(Error::unknown("sampler", name, SAMPLERS.iter().map(|s| s.name))),
@@ -294,6 +300,7 @@ impl Score for Linear {
 struct OdeSampler<'a> {
     model: &'a Linear,
     scheme: Scheme,
+    warp: f64,
 }
 
 impl Sampler for OdeSampler<'_> {
@@ -306,7 +313,11 @@ impl Sampler for OdeSampler<'_> {
         let counted = Counted::new(&field);
         let (spec, scaling, device) = (&self.model.spec, &self.model.scaling, self.model.params.device());
         let x = transport::from_noise(spec, scaling, device, draw.n, noise, |z, _| {
-            let velocity = |t: f64, x: &Tensor| counted.velocity(x, &rows::time(t, x)?);
+            let flow = transport::Warped {
+                velocity: &counted,
+                power: self.warp,
+            };
+            let velocity = |tau: f64, x: &Tensor| flow.velocity(x, &rows::time(tau, x)?);
             Ok(ode::integrate(&self.scheme, velocity, z, 1.0, 0.0)?.x)
         })?;
         let evaluations = counted.evaluations().examples.div_ceil(draw.n as u64);

@@ -15,6 +15,8 @@ use crate::field::{Field, Means};
 use crate::linear::ENTRY;
 
 const SD: [f64; 2] = [0.5, 2.0];
+/// Correlation of the data that models are trained on.
+const RHO: f64 = 0.8;
 
 /// E[x_1 − x_0 | x_t] and E[z | x_t] from the joint covariance of Gaussian variables.
 struct Exact {
@@ -85,7 +87,10 @@ impl Dataset for Gaussian {
             .clone()
             .flat_map(|i| {
                 let z = Noise::new(7).at(i).normals(2);
-                [1.0 + SD[0] * z[0], -3.0 + SD[1] * z[1]]
+                [
+                    1.0 + SD[0] * z[0],
+                    -3.0 + SD[1] * (RHO * z[0] + (1.0 - RHO * RHO).sqrt() * z[1]),
+                ]
             })
             .collect();
         let x = Tensor::from_vec(x, ((rows.end - rows.start) as usize, 2), &Device::Cpu)?;
@@ -182,7 +187,7 @@ fn the_residual_of_the_velocity_is_uncorrelated_with_the_position() -> Result<()
     Ok(())
 }
 
-/// Trained on N((1, −3), diag(¼, 4)), the model's velocity is near the closed form where data is, both samplers
+/// Trained on N((1, −3), S R S) with correlation 0.8, the model's velocity is near the closed form where data is, both samplers
 /// give the law's moments, and the density is the Gaussian's.
 #[test]
 fn a_trained_model_knows_a_gaussian() -> Result<()> {
@@ -206,6 +211,12 @@ fn a_trained_model_knows_a_gaussian() -> Result<()> {
             assert!((m - mean).abs() < 0.12 * SD[j], "{name}: mean {m}");
             assert!((sd / SD[j] - 1.0).abs() < 0.12, "{name}: sd {sd}");
         }
+        let product = x.chunks(2).map(|x| (x[0] - 1.0) / SD[0] * (x[1] + 3.0) / SD[1]);
+        let correlation = product.sum::<f64>() / n as f64;
+        assert!(
+            (correlation - RHO).abs() < 0.15,
+            "{name}: correlation {correlation}"
+        );
     }
     let data = Gaussian(spec());
     let batch = data.rows(Split::Test, 0..1000)?;
@@ -213,7 +224,8 @@ fn a_trained_model_knows_a_gaussian() -> Result<()> {
     let density = model.density("ode", &options, &mut Noise::new(3))?;
     let values = rows::host(&density.log_prob(&batch, &mut Noise::new(4))?.values)?;
     let nll = -values.iter().sum::<f64>() / 1000.0;
-    let entropy = 1.0 + std::f64::consts::TAU.ln() + (SD[0] * SD[1]).ln();
+    let determinant = (SD[0] * SD[1]).powi(2) * (1.0 - RHO * RHO);
+    let entropy = 1.0 + std::f64::consts::TAU.ln() + 0.5 * determinant.ln();
     // The excess is at least 0 up to the spread of 1000 rows (one nat each: 4 s.e. ≈ 0.13).
     assert!((nll - entropy).abs() < 0.15, "{nll} against {entropy}");
     assert!(density.evidence().tolerance.is_some_and(|t| t < 1e-2));
@@ -228,13 +240,26 @@ fn a_bridge_trains_its_second_head_and_samples() -> Result<()> {
     };
     let x = Tensor::new(&[[1.0f32, -3.0], [1.4, -4.0]], &Device::Cpu)?;
     let s = rows::host(&score.score(&x, &rows::time(0.3, &x)?)?)?;
-    // In units of the data: V = ((1 − t)² + t² + 2·¼·t(1 − t)) S² at t = 0.3 for standardised data.
-    let v = 0.49 + 0.09 + 0.5 * 0.21;
-    for (i, want) in [0.0, 0.0, -0.4 / (v * 0.25), 1.0 / (v * 4.0)]
-        .into_iter()
-        .enumerate()
-    {
-        assert!((s[i] - want).abs() < 0.5 / SD[i % 2], "{i}: {} {want}", s[i]);
+    // Standardised, V = (1 − t)² R + (t² + γ²) I with γ² = 2·¼·t(1 − t), and the score is −V⁻¹y/S.
+    let t = 0.3f64;
+    let (same, cross) = (
+        (1.0 - t).powi(2) + t * t + 0.5 * t * (1.0 - t),
+        (1.0 - t).powi(2) * RHO,
+    );
+    let determinant = same * same - cross * cross;
+    let y = [0.8, -0.5];
+    let want = [
+        -(same * y[0] - cross * y[1]) / determinant / SD[0],
+        -(same * y[1] - cross * y[0]) / determinant / SD[1],
+    ];
+    for j in 0..2 {
+        assert!(s[j].abs() < 0.4 / SD[j], "{j}: {} at the mean", s[j]);
+        assert!(
+            (s[2 + j] - want[j]).abs() < 0.5 / SD[j],
+            "{j}: {} {}",
+            s[2 + j],
+            want[j]
+        );
     }
     let options = (model.samplers()[1].defaults)();
     let x = model

@@ -1,6 +1,7 @@
 //! From noise to data in the coordinates of the data: the frame of every sampler that starts at `N(0, I)`.
 
 use candle_core::{DType, Device, Tensor};
+use genzoo_core::capability::Velocity;
 use genzoo_core::{DataSpec, Error, Noise, Result, Standardizer};
 
 use crate::rows;
@@ -31,6 +32,50 @@ pub fn from_noise(
     Ok(Tensor::cat(&done.collect::<Result<Vec<_>>>()?, 0)?)
 }
 
+/// A velocity by another clock, `t = τ^power`: equal steps of τ crowd at the data, where most happens.
+///
+/// ```text
+/// dx/dτ = power · τ^(power − 1) · v(x, τ^power)
+/// ```
+#[derive(Clone, Debug)]
+pub struct Warped<V> {
+    /// The velocity by the first clock.
+    pub velocity: V,
+    /// 1 changes nothing.
+    pub power: f64,
+}
+
+impl<V> Warped<V> {
+    /// The time τ at which the first clock shows `t`.
+    pub fn clock(&self, t: f64) -> f64 {
+        t.powf(1.0 / self.power)
+    }
+
+    /// `t` and `dt/dτ` at every τ, `(b,)` in the dtype of `tau`.
+    fn times(&self, tau: &Tensor) -> Result<(Tensor, Tensor)> {
+        let tau_host = rows::host(tau)?;
+        let map = |f: &dyn Fn(f64) -> f64| -> Result<Tensor> {
+            let values = tau_host.iter().map(|tau| f(*tau)).collect();
+            Ok(rows::tensor(values, tau.device())?.to_dtype(tau.dtype())?)
+        };
+        let p = self.power;
+        Ok((map(&|tau| tau.powf(p))?, map(&|tau| p * tau.powf(p - 1.0))?))
+    }
+}
+
+impl<V: std::ops::Deref<Target = W>, W: Velocity + ?Sized> Velocity for Warped<V> {
+    fn velocity(&self, x: &Tensor, tau: &Tensor) -> Result<Tensor> {
+        let (t, slope) = self.times(tau)?;
+        rows::scale(&self.velocity.velocity(x, &t)?, &slope)
+    }
+
+    fn velocity_vjp(&self, x: &Tensor, tau: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (t, slope) = self.times(tau)?;
+        let (velocity, product) = self.velocity.velocity_vjp(x, &t, v)?;
+        Ok((rows::scale(&velocity, &slope)?, rows::scale(&product, &slope)?))
+    }
+}
+
 /// `b` times in (0, 1), one in each of `b` equal cells: the law of each is uniform over a random row, and their
 /// mean has far less variance than that of independent draws.
 pub fn stratified_times(b: usize, noise: &mut Noise) -> Vec<f64> {
@@ -44,6 +89,7 @@ pub fn stratified_times(b: usize, noise: &mut Noise) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ode;
     use genzoo_core::Space;
 
     #[test]
@@ -71,6 +117,35 @@ mod tests {
             (inside - 0.382_925).abs() < 4.0 * (0.25f64 / 20_000.0).sqrt(),
             "{inside}"
         ); // P(|z| < ½)
+        Ok(())
+    }
+
+    /// dx/dt = a x has the same solution by any clock.
+    #[test]
+    fn a_clock_does_not_change_where_a_flow_leads() -> Result<()> {
+        struct Growth;
+        impl Velocity for Growth {
+            fn velocity(&self, x: &Tensor, _: &Tensor) -> Result<Tensor> {
+                Ok((x * 0.7)?)
+            }
+            fn velocity_vjp(&self, x: &Tensor, t: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
+                Ok((self.velocity(x, t)?, (v * 0.7)?))
+            }
+        }
+        for power in [1.0, 2.0, 3.5] {
+            let flow = Warped {
+                velocity: &Growth,
+                power,
+            };
+            let x = Tensor::new(&[[1f64]], &Device::Cpu)?;
+            let f = |tau: f64, x: &Tensor| flow.velocity(x, &rows::time(tau, x)?);
+            let scheme = ode::Scheme::adaptive(1e-9, 1e-9);
+            let end = ode::integrate(&scheme, f, x, flow.clock(0.0), flow.clock(0.8))?.x;
+            assert!(
+                (rows::host(&end)?[0] - (0.7f64 * 0.8).exp()).abs() < 1e-6,
+                "{power}"
+            );
+        }
         Ok(())
     }
 

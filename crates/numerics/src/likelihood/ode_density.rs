@@ -19,10 +19,11 @@ use genzoo_core::{
 use super::ode::{Divergence, OdeLikelihood};
 use crate::ode::{self, Control, Scheme, Solver};
 use crate::rows;
+use crate::transport::Warped;
 
 /// Log-densities along a velocity field given in standardised coordinates.
 pub struct OdeDensity<'a> {
-    velocity: Box<dyn Velocity + 'a>,
+    velocity: Warped<Box<dyn Velocity + 'a>>,
     scaling: Standardizer,
     likelihood: OdeLikelihood,
     evidence: Evidence,
@@ -30,6 +31,7 @@ pub struct OdeDensity<'a> {
 
 /// Every option of an ODE density with its default.
 ///
+/// Steps are equal in τ with t = τ^`warp`, so that a warp above 1 crowds them at the data.
 /// `solver` is `euler`, `heun`, `rk4` (with `steps`) or `dopri5` (with the tolerance `rtol`); `probes` Hutchinson
 /// probes estimate the divergence beyond three dimensions.
 pub fn ode_density_defaults() -> Table {
@@ -37,6 +39,7 @@ pub fn ode_density_defaults() -> Table {
     table.insert("solver".into(), "rk4".into());
     table.insert("steps".into(), 32.into());
     table.insert("rtol".into(), 1e-5.into());
+    table.insert("warp".into(), 1.0.into());
     table.insert("probes".into(), 1.into());
     table
 }
@@ -62,6 +65,23 @@ pub fn scheme_of(options: &Table, section: &str) -> Result<Scheme> {
     }
 }
 
+/// The option `warp` of `section`.
+///
+/// # Errors
+/// If it is below 1.
+pub fn warp_of(options: &Table, section: &str) -> Result<f64> {
+    let power: f64 = config::get(options, "warp", section)?;
+    if power >= 1.0 && power <= 10.0 {
+        Ok(power)
+    } else {
+        Err(Error::config(
+            format!("{section}.warp"),
+            "a number from 1 to 10",
+            power,
+        ))
+    }
+}
+
 impl<'a> OdeDensity<'a> {
     /// A density with these options, between the times `data` and `base`, in the space of `spec`.
     ///
@@ -76,13 +96,17 @@ impl<'a> OdeDensity<'a> {
         noise: &mut Noise,
     ) -> Result<Self> {
         let scheme = scheme_of(options, "eval")?;
+        let velocity = Warped {
+            velocity,
+            power: warp_of(options, "eval")?,
+        };
         let divergence = Divergence::for_dimension(spec.dims(), config::get(options, "probes", "eval")?);
         let rows_at_once = if spec.image().is_some() { 128 } else { 8_192 };
         let likelihood = OdeLikelihood {
             scheme,
             divergence,
-            data_time: data,
-            base_time: base,
+            data_time: velocity.clock(data),
+            base_time: velocity.clock(base),
             rows_at_once,
         };
         let detail = match scheme.control {
@@ -122,14 +146,14 @@ impl<'a> OdeDensity<'a> {
         };
         let fine = self
             .likelihood
-            .log_prob(self.velocity.as_ref(), &y, &mut noise.fork("probes"))?
+            .log_prob(&self.velocity, &y, &mut noise.fork("probes"))?
             .values;
         let coarse = OdeLikelihood {
             scheme: coarser,
             ..self.likelihood
         };
         let coarse = coarse
-            .log_prob(self.velocity.as_ref(), &y, &mut noise.fork("probes"))?
+            .log_prob(&self.velocity, &y, &mut noise.fork("probes"))?
             .values;
         Ok((fine - coarse)?.abs()?.mean_all()?.to_scalar::<f64>()?)
     }
@@ -142,7 +166,7 @@ impl Density for OdeDensity<'_> {
 
     fn log_prob(&self, batch: &Batch, noise: &mut Noise) -> Result<LogProb> {
         let y = self.scaling.forward(&batch.x)?;
-        let estimate = self.likelihood.log_prob(self.velocity.as_ref(), &y, noise)?;
+        let estimate = self.likelihood.log_prob(&self.velocity, &y, noise)?;
         Ok(LogProb {
             values: (estimate.values + self.scaling.ladj())?,
             shared_error: 0.0,

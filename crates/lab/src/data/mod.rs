@@ -5,6 +5,7 @@
 
 mod amat;
 pub mod epochs;
+mod glyphs;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod idx;

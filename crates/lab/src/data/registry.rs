@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use genzoo_core::{Dataset, Error, Result};
 
-use super::{mnist, toys};
+use super::{glyphs, mnist, toys};
 
 /// Every data set: listing, help and opening follow from this slice.
 pub static DATASETS: &[&DatasetEntry] = &[
@@ -22,6 +22,7 @@ pub static DATASETS: &[&DatasetEntry] = &[
     &toys::BANANA,
     &toys::TWO_MODES,
     &toys::MIXTURE1D,
+    &glyphs::GLYPHS,
     &mnist::MNIST,
     &mnist::FASHION_MNIST,
 ];

@@ -19,7 +19,7 @@ use genzoo_numerics::rows;
 use serde::Deserialize;
 
 use super::Config;
-use super::energy::{Landscape, confining};
+use super::energy::confining;
 
 const TARGET_ACCEPTANCE: f64 = 0.574;
 const GAIN: f64 = 0.25;
@@ -75,8 +75,8 @@ impl Walkers {
         self.cursor = (self.cursor + chains) % self.u.dims()[0];
     }
 
-    /// Restarts and moves the active window under `landscape`; gives the mean acceptance of the moves.
-    pub(super) fn advance(&mut self, landscape: &Landscape, c: &Config, noise: &mut Noise) -> Result<f64> {
+    /// Restarts and moves the active window under `target`; gives the mean acceptance of the moves.
+    pub(super) fn advance(&mut self, target: &dyn Energy, c: &Config, noise: &mut Noise) -> Result<f64> {
         let mut u = self.active(c.chains)?;
         if c.restart_rule == Rule::Plain && c.restart > 0.0 {
             let chosen = noise
@@ -86,14 +86,14 @@ impl Walkers {
             let mask = Tensor::from_vec(chosen.collect::<Vec<_>>(), c.chains, u.device())?;
             u = rows::select(&mask, &base(&u, c.confinement, noise)?, &u)?;
         }
-        let mut chains = Chains::at(landscape, &u)?;
+        let mut chains = Chains::at(target, &u)?;
         if c.restart_rule == Rule::Metropolis && c.restart > 0.0 {
-            restart(landscape, c.confinement, &mut chains, c.restart, noise)?;
+            restart(target, c.confinement, &mut chains, c.restart, noise)?;
         }
         let kernel = Mala::new(self.step())?;
         let mut acceptance = 0.0;
         for _ in 0..c.moves {
-            acceptance += kernel.step(landscape, &mut chains, noise)?.mean_acceptance() / c.moves as f64;
+            acceptance += kernel.step(target, &mut chains, noise)?.mean_acceptance() / c.moves as f64;
         }
         self.log_step = (self.log_step + GAIN * (acceptance - TARGET_ACCEPTANCE)).clamp(-20.0, 3.0);
         let walkers = self.u.dims()[0];

@@ -15,6 +15,9 @@ use crate::logistic;
 
 /// Smallest `log σ²` of the Gaussian: a deviation of 0.6 % of the data's own.
 const LEAST_LOG_VARIANCE: f64 = -10.0;
+/// Where the Gaussian's `log σ²` starts. A decoder that starts sharp pays for every code it cannot read; one that
+/// starts blunt first learns to live without codes, and on toys often keeps to that.
+const FIRST_LOG_VARIANCE: f64 = -5.0;
 /// Smallest `log s` of the logistic: a fifth of a grey level.
 const LEAST_LOG_SCALE: f64 = -7.0;
 
@@ -55,11 +58,11 @@ impl Likelihood {
     pub(crate) fn log_prob(self, output: &Tensor, target: &Tensor) -> Result<Tensor> {
         match self {
             Self::Gaussian => {
-                let (mu, lv) = halves(output, LEAST_LOG_VARIANCE)?;
+                let (mu, lv) = halves(output, FIRST_LOG_VARIANCE, LEAST_LOG_VARIANCE)?;
                 Ok(log_normal(target, &mu, &lv)?)
             }
             Self::DiscretisedLogistic => {
-                let (mu, log_scale) = halves(output, LEAST_LOG_SCALE)?;
+                let (mu, log_scale) = halves(output, 0.0, LEAST_LOG_SCALE)?;
                 Ok(sum_event(&logistic::log_prob(target, &mu, &log_scale)?)?)
             }
             Self::Bernoulli => Ok(bce_with_logits_event(output, target)?.neg()?),
@@ -69,8 +72,8 @@ impl Likelihood {
     /// The centre of `p(x|z)`, `(b, d)`: its mean; for the logistic its location, clamped to [0, 1].
     pub(crate) fn mean(self, output: &Tensor) -> Result<Tensor> {
         Ok(match self {
-            Self::Gaussian => halves(output, LEAST_LOG_VARIANCE)?.0,
-            Self::DiscretisedLogistic => halves(output, LEAST_LOG_SCALE)?.0.clamp(0.0, 1.0)?,
+            Self::Gaussian => halves(output, FIRST_LOG_VARIANCE, LEAST_LOG_VARIANCE)?.0,
+            Self::DiscretisedLogistic => halves(output, 0.0, LEAST_LOG_SCALE)?.0.clamp(0.0, 1.0)?,
             Self::Bernoulli => softplus(&output.neg()?)?.neg()?.exp()?,
         })
     }
@@ -79,11 +82,11 @@ impl Likelihood {
     pub(crate) fn draw(self, output: &Tensor, noise: &mut Noise) -> Result<Tensor> {
         Ok(match self {
             Self::Gaussian => {
-                let (mu, lv) = halves(output, LEAST_LOG_VARIANCE)?;
+                let (mu, lv) = halves(output, FIRST_LOG_VARIANCE, LEAST_LOG_VARIANCE)?;
                 crate::gaussian::sample(&mu, &lv, noise)?
             }
             Self::DiscretisedLogistic => {
-                let (mu, log_scale) = halves(output, LEAST_LOG_SCALE)?;
+                let (mu, log_scale) = halves(output, 0.0, LEAST_LOG_SCALE)?;
                 let k = logistic::draw(&mu, &log_scale, noise)?;
                 (k + noise.uniform_like(&mu)?)?.affine(1.0 / 256.0, 0.0)?
             }
@@ -96,10 +99,11 @@ impl Likelihood {
     }
 }
 
-/// Location and floored log-scale, `(b, d)` each. The floor is soft: `least + softplus(raw − least)`.
-fn halves(output: &Tensor, least: f64) -> Result<(Tensor, Tensor)> {
+/// Location and floored log-scale, `(b, d)` each. The floor is soft: `least + softplus(raw + first − least)`,
+/// which is about `first` where the network's output is 0.
+fn halves(output: &Tensor, first: f64, least: f64) -> Result<(Tensor, Tensor)> {
     let d = output.dim(1)? / 2;
-    let raw = output.narrow(1, d, d)?.affine(1.0, -least)?;
+    let raw = output.narrow(1, d, d)?.affine(1.0, first - least)?;
     Ok((
         output.narrow(1, 0, d)?.contiguous()?,
         softplus(&raw)?.affine(1.0, least)?,

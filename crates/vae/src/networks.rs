@@ -9,6 +9,10 @@ use genzoo_core::{DType, DataSpec, Noise, ParamStore, Result, Standardizer, Tens
 use crate::gaussian;
 use crate::likelihood::Likelihood;
 
+/// Where `log σ²` of `q(z|x)` starts: codes are legible from the first step. Starting at the prior, the decoder
+/// learns to ignore them before the encoder has anything to say, and on toys it never unlearns that.
+const FIRST_LOG_VARIANCE: f64 = -4.0;
+
 /// `q(z|x)` and `p(x|z)`.
 #[derive(Clone)]
 pub(crate) struct Networks {
@@ -48,8 +52,7 @@ impl Networks {
             scaling: Standardizer::identity(spec)?,
             likelihood,
             encoder,
-            // Zeros: q(z|x) starts as the prior, so the first steps do not fight a random divergence.
-            posterior: Linear::zeros(width, 2 * latent, Activation::Identity, &root.pp("posterior"))?,
+            posterior: Linear::new(width, 2 * latent, Activation::Identity, &root.pp("posterior"))?,
             decoder: Mlp::new(&down, Activation::Silu, Activation::Identity, &root.pp("decoder"))?,
             spec: spec.clone(),
             latent,
@@ -90,9 +93,10 @@ impl Networks {
             None => input,
         };
         let both = self.posterior.forward(&hidden)?;
+        let lv = both.narrow(1, self.latent, self.latent)?;
         Ok((
             both.narrow(1, 0, self.latent)?,
-            both.narrow(1, self.latent, self.latent)?,
+            lv.affine(1.0, FIRST_LOG_VARIANCE)?,
         ))
     }
 

@@ -64,14 +64,14 @@ fn defaults(spec: &DataSpec) -> Table {
     if spec.image().is_some() {
         return toml! {
             [model]
-            alpha = 0.01
+            alpha = 1e-3
             couplings = 4
             network = "mlp"
-            hidden = 512
+            hidden = 256
             bound = 3.0
             [train]
             batch = 128
-            lr = 1e-3
+            lr = 2e-3
             schedule = "cosine"
             warmup = 50
             clip = 500.0

@@ -27,8 +27,10 @@ fn random_with(spec: &DataSpec, network: &str) -> Result<RealNvp> {
     let params = ParamStore::new(&noise, DType::F64, &Device::Cpu);
     let model = RealNvp::new(&recipe.model, spec, params)?;
     for (i, (_, var)) in model.params.entries().into_iter().enumerate() {
+        // Of the order of the initial values, so that rounding is not amplified from coupling to coupling.
+        let size = 0.4 / (var.dims()[1..].iter().product::<usize>() as f64).sqrt();
         let step = noise.at(i as u64).normal_like(var.as_tensor())?;
-        var.set(&(var.as_detached_tensor() + (step * 0.15)?)?)?;
+        var.set(&(var.as_detached_tensor() + (step * size)?)?)?;
     }
     Ok(model)
 }

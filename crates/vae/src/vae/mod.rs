@@ -103,13 +103,14 @@ fn defaults(spec: &DataSpec) -> Table {
             [model]
             latent = 2
             hidden = 128
-            layers = 3
+            layers = 2
             [train]
-            batch = 512
-            lr = 1e-3
+            batch = 256
+            lr = 2e-3
+            beta2 = 0.99
             schedule = "cosine"
-            warmup = 100
-            clip = 5.0
+            warmup = 200
+            clip = 50.0
         }
     }
 }

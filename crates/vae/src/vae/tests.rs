@@ -42,14 +42,15 @@ fn linear_gaussian() -> std::result::Result<Vae, Box<dyn std::error::Error>> {
     let precision = 1.0 + (SLOPES[0].powi(2) + SLOPES[1].powi(2)) / squares;
     let gain = SLOPES.map(|w| w / squares / precision);
     let shift = -(gain[0] * OFFSETS[0] + gain[1] * OFFSETS[1]);
-    // The scale output passes a soft floor of −10, whose inverse is −10 + log(e^{v + 10} − 1).
-    let raw = -10.0 + ((2.0 * DEVIATION.ln() + 10.0).exp() - 1.0).ln();
+    // The scale output starts at −5 and passes a soft floor of −10, whose inverse is −10 + log(e^{v + 10} − 1).
+    let raw = 5.0 - 10.0 + ((2.0 * DEVIATION.ln() + 10.0).exp() - 1.0).ln();
     let matrix = |v: &[f64], rows: usize| Tensor::from_slice(v, (rows, v.len() / rows), &Device::Cpu);
     let vector = |v: &[f64]| Tensor::from_slice(v, v.len(), &Device::Cpu);
+    // The variance of q starts at e^−4 of its output.
     for (name, var) in model.params.entries() {
         let value = match (name.contains("posterior"), name.ends_with("weight")) {
             (true, true) => matrix(&[gain[0], gain[1], 0.0, 0.0], 2)?,
-            (true, false) => vector(&[shift, -precision.ln()])?,
+            (true, false) => vector(&[shift, 4.0 - precision.ln()])?,
             (false, true) => matrix(&[SLOPES[0], SLOPES[1], 0.0, 0.0], 4)?,
             (false, false) => vector(&[OFFSETS[0], OFFSETS[1], raw, raw])?,
         };

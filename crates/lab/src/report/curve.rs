@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Largest log that is read, in bytes.
 const MAX_LOG: u64 = 64 << 20;
 /// Points of the line: more than pixels would be wasted.
 const POINTS: usize = 120;
 /// The drawing's own units.
-pub(super) const WIDTH: f64 = 240.0;
-pub(super) const HEIGHT: f64 = 64.0;
+const WIDTH: f64 = 240.0;
+const HEIGHT: f64 = 64.0;
 
 /// A logged step.
 #[derive(Deserialize)]
@@ -20,7 +20,7 @@ struct Step {
 }
 
 /// A line ready to be drawn, with what its axes would say.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Curve {
     /// The `d` of an SVG path.
     pub(super) path: String,

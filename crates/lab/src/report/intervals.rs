@@ -1,5 +1,7 @@
 //! The intervals of a section on one axis: where each true likelihood can lie, and the floor.
 
+use serde::Serialize;
+
 use super::format::significant;
 use super::rank::Interval;
 use super::section::Section;
@@ -8,7 +10,7 @@ use super::section::Section;
 pub(super) const WIDTH: f64 = 560.0;
 
 /// A row's mark: the value, and the interval cut to the axis.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Mark {
     /// Which row of the section.
     pub(super) row: usize,

@@ -333,6 +333,11 @@ fn missing_files_are_named_with_the_places_and_the_remedy() {
     );
     let e = open("mnist{space=u9}", &options).err().unwrap().to_string();
     assert!(e.contains("space") && e.contains("binary_dynamic"), "{e}");
+    let e = open("fashion-mnist{space=binary_static(larochelle)}", &options)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(e.contains("no binarisation by Larochelle and Murray"), "{e}");
     let e = open("mnist{space=binary_static(larochelle)}", &options)
         .err()
         .unwrap()
@@ -448,6 +453,52 @@ fn a_batch_is_a_function_of_its_addresses() {
             whole[start as usize..end as usize]
         );
     }
+}
+
+#[test]
+fn a_folder_of_idx_files_opens_without_a_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions {
+        data_dir: Some(dir.path().to_path_buf()),
+        ..OpenOptions::default()
+    };
+    let folder = dir.path().join("mine");
+    std::fs::create_dir(&folder).unwrap();
+    let e = open("idx{folder=mine}", &options).err().unwrap().to_string();
+    assert!(
+        e.contains("mine/train-images-idx3-ubyte: expected this file"),
+        "{e}"
+    );
+    small::write(&folder, [true, false, false, true]);
+    let data = open("idx{folder=mine,space=binary_dynamic}", &options).unwrap();
+    assert_eq!(data.name(), "idx{folder=mine,space=binary_dynamic}");
+    assert_eq!(
+        [Split::Train, Split::Validation, Split::Test].map(|s| data.len(s).unwrap()),
+        [11, 1, 6]
+    );
+    assert_eq!(data.spec().classes, Some(10));
+    let sha256 = data.sha256();
+    let mut labels = small::files()[1].clone();
+    labels[8] ^= 1;
+    std::fs::write(folder.join(small::NAMES[1]), &labels).unwrap();
+    assert_ne!(open("idx{folder=mine}", &options).unwrap().sha256(), sha256);
+    std::fs::write(folder.join(small::NAMES[1]), small::idx_labels(&[1, 2])).unwrap();
+    let e = open("idx{folder=mine}", &options).err().unwrap().to_string();
+    assert!(e.contains("expected 12 bytes, the header claims 2"), "{e}");
+    for name in ["..", "a/b", "/etc", ".hidden", ""] {
+        let e = open(&format!("idx{{folder={name}}}"), &options)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(e.contains("a name of letters"), "{e}");
+    }
+    assert!(
+        open("idx", &OpenOptions::default())
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("--data-dir")
+    );
 }
 
 /// Three text files in the format of Larochelle and Murray, and a manifest that knows them.

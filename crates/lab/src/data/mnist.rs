@@ -18,7 +18,7 @@ use genzoo_core::{Batch, DataSpec, Dataset, Error, Noise, Result, Space, Split};
 use sha2::{Digest, Sha256};
 
 use super::epochs::Epochs;
-use super::idx::hex;
+use super::idx::{Idx, hex};
 use super::manifest::{Larochelle, Manifest, Role};
 use super::pixels::Pixels;
 use super::registry::{Accepts, Arguments, DatasetEntry, DatasetKind, OpenOptions, Parameter};
@@ -73,6 +73,18 @@ pub struct Images {
     splits: [Served; 3],
 }
 
+/// What a set is called and how its rows look.
+pub(super) struct Set<'a> {
+    /// The canonical name.
+    pub(super) name: String,
+    /// The name under which its noise is forked, the same in every space.
+    pub(super) stream: &'a str,
+    /// Channels, height and width.
+    pub(super) shape: [usize; 3],
+    /// Number of classes where rows have labels.
+    pub(super) classes: Option<usize>,
+}
+
 /// The contents of one pair of files.
 #[derive(Debug)]
 struct Store {
@@ -90,41 +102,37 @@ struct Served {
 fn open(name: &str, arguments: &Arguments, options: &OpenOptions) -> Result<Box<dyn Dataset>> {
     let manifest = Manifest::named(name)?;
     let dir = options.data_dir.as_deref();
-    let images = match arguments.word("space")? {
-        "binary_static" | "binary_static(larochelle)" if manifest.larochelle.is_none() => Images::read(
-            &manifest,
-            &manifest.locate(dir)?,
-            Space::BinaryStatic,
-            options.seed,
-        )?,
-        "binary_static" => match larochelle_folder(&manifest, dir) {
-            Some(found) => Images::read_larochelle(&manifest, &found, options.seed)?,
-            None => Images::read(
-                &manifest,
-                &manifest.locate(dir)?,
-                Space::BinaryStatic,
-                options.seed,
-            )?,
-        },
+    let word = arguments.word("space")?;
+    let larochelle = match word {
+        "binary_static" => larochelle_folder(&manifest, dir),
         "binary_static(larochelle)" => {
-            let found = larochelle_folder(&manifest, dir).unwrap_or_else(|| manifest.fetch_dir(dir));
-            Images::read_larochelle(&manifest, &found, options.seed)?
+            Some(larochelle_folder(&manifest, dir).unwrap_or_else(|| manifest.fetch_dir(dir)))
         }
-        "binary_static(genzoo)" => Images::read(
-            &manifest,
-            &manifest.locate(dir)?,
-            Space::BinaryStatic,
-            options.seed,
-        )?,
-        "binary_dynamic" => Images::read(
-            &manifest,
-            &manifest.locate(dir)?,
-            Space::BinaryDynamic,
-            options.seed,
-        )?,
-        _ => Images::read(&manifest, &manifest.locate(dir)?, Space::U8, options.seed)?,
+        _ => None,
+    };
+    let images = match larochelle {
+        Some(found) => Images::read_larochelle(&manifest, &found, options.seed)?,
+        None => Images::read(&manifest, &manifest.locate(dir)?, space_of(word), options.seed)?,
     };
     Ok(Box::new(images))
+}
+
+/// The space of a word of [`SPACES`].
+pub(super) fn space_of(word: &str) -> Space {
+    match word {
+        "binary_dynamic" => Space::BinaryDynamic,
+        "binary_static" | "binary_static(genzoo)" | "binary_static(larochelle)" => Space::BinaryStatic,
+        _ => Space::U8,
+    }
+}
+
+/// The word for images drawn from bytes by ourselves; `None` for the default.
+pub(super) fn word_of(space: Space) -> Option<&'static str> {
+    match space {
+        Space::BinaryStatic => Some("binary_static(genzoo)"),
+        Space::BinaryDynamic => Some("binary_dynamic"),
+        Space::U8 | Space::Continuous => None,
+    }
 }
 
 /// The first folder of the search path with all three files.
@@ -144,56 +152,52 @@ impl Images {
     /// # Errors
     /// [`Error::File`] naming the first file that is missing, damaged or not the manifest's.
     pub fn read(manifest: &Manifest, dir: &Path, space: Space, seed: u64) -> Result<Self> {
-        let mut hash = Sha256::new();
-        let mut stores = Vec::new();
-        for (images, labels) in [
-            (Role::TrainImages, Role::TrainLabels),
-            (Role::TestImages, Role::TestLabels),
-        ] {
-            let (images, labels) = (manifest.read(images, dir)?, manifest.read(labels, dir)?);
-            if images.dims[0] != labels.dims[0] {
-                let expected = format!("as many labels as the {} images", images.dims[0]);
-                return Err(Error::file(
-                    dir,
-                    format!("expected {expected}, found {}", labels.dims[0]),
-                ));
-            }
-            hash.update(format!("{}\n{}\n", images.sha256, labels.sha256));
-            stores.push(Store {
-                bytes: images.data,
-                labels: Some(labels.data),
-            });
-        }
-        let rows = manifest.file(Role::TrainImages)?.rows;
-        let (train, validation) = validation_split(&manifest.name, rows, manifest.validation);
-        let splits = [
-            Served {
-                store: 0,
-                index: Some(train),
-            },
-            Served {
-                store: 0,
-                index: Some(validation),
-            },
-            Served {
-                store: 1,
-                index: None,
-            },
-        ];
-        let label = match space {
-            Space::BinaryStatic => "binary_static(genzoo)",
-            Space::BinaryDynamic => "binary_dynamic",
-            Space::U8 | Space::Continuous => "u8",
+        let [train, train_labels, test, test_labels] = Role::ALL.map(|role| manifest.read(role, dir));
+        let (train, test) = ((train?, train_labels?), (test?, test_labels?));
+        let parameters = word_of(space).map_or_else(String::new, |w| format!("{{space={w}}}"));
+        let set = Set {
+            name: format!("{}{parameters}", manifest.name),
+            stream: &manifest.name,
+            shape: manifest.shape,
+            classes: Some(manifest.classes),
         };
-        Ok(Self::new(
-            manifest,
-            label,
+        Ok(Self::from_files(
+            &set,
             space,
             seed,
-            hex(&hash.finalize()),
-            stores,
-            splits,
+            train,
+            test,
+            manifest.validation,
         ))
+    }
+
+    /// Of images and labels of the training file and of the test file; the last argument is how many of the
+    /// training rows become the validation split.
+    pub(super) fn from_files(
+        set: &Set<'_>,
+        space: Space,
+        seed: u64,
+        train: (Idx, Idx),
+        test: (Idx, Idx),
+        validation: usize,
+    ) -> Self {
+        let (chosen, held_out) = validation_split(set.stream, train.0.dims[0], validation);
+        let mut hash = Sha256::new();
+        let stores = [train, test].map(|(images, labels)| {
+            hash.update(format!("{}\n{}\n", images.sha256, labels.sha256));
+            let labels = Some(labels.data);
+            Store {
+                bytes: images.data,
+                labels,
+            }
+        });
+        let served = |store, index| Served { store, index };
+        let splits = [
+            served(0, Some(chosen)),
+            served(0, Some(held_out)),
+            served(1, None),
+        ];
+        Self::new(set, space, seed, hex(&hash.finalize()), stores.into(), splits)
     }
 
     /// Reads the fixed binarisation of Larochelle and Murray from `dir`.
@@ -202,10 +206,8 @@ impl Images {
     /// [`Error::File`] naming the first file that is missing or not the manifest's.
     pub fn read_larochelle(manifest: &Manifest, dir: &Path, seed: u64) -> Result<Self> {
         let Some(files) = &manifest.larochelle else {
-            return Err(Error::Unsupported(format!(
-                "{} has no binarisation by Larochelle and Murray",
-                manifest.name
-            )));
+            let problem = format!("{} has no binarisation by Larochelle and Murray", manifest.name);
+            return Err(Error::Unsupported(problem));
         };
         let pixels = manifest.shape.iter().product();
         let mut hash = Sha256::new();
@@ -219,44 +221,43 @@ impl Images {
             hash.update(format!("{}\n", file.sha256));
             stores.push(Store { bytes, labels: None });
         }
+        let set = Set {
+            name: format!("{}{{space=binary_static(larochelle)}}", manifest.name),
+            stream: &manifest.name,
+            shape: manifest.shape,
+            classes: None,
+        };
         let splits = [0, 1, 2].map(|store| Served { store, index: None });
-        let (label, sha256) = ("binary_static(larochelle)", hex(&hash.finalize()));
         Ok(Self::new(
-            manifest,
-            label,
+            &set,
             Space::BinaryStatic,
             seed,
-            sha256,
+            hex(&hash.finalize()),
             stores,
             splits,
         ))
     }
 
     fn new(
-        manifest: &Manifest,
-        label: &str,
+        set: &Set<'_>,
         space: Space,
         seed: u64,
         sha256: String,
         stores: Vec<Store>,
         splits: [Served; 3],
     ) -> Self {
-        let noise = Noise::new(seed).fork(&manifest.name);
-        let dims: usize = manifest.shape.iter().product();
-        let len = |s: &Served| {
+        let noise = Noise::new(seed).fork(set.stream);
+        let dims: usize = set.shape.iter().product();
+        let rows = |s: &Served| {
             s.index
                 .as_ref()
                 .map_or(stores[s.store].bytes.len() / dims, Vec::len) as u64
         };
-        let epochs = Epochs::new(&noise, len(&splits[0]), len(&splits[1]), len(&splits[2]));
-        let pixels = Pixels::new(&manifest.name, space, manifest.shape, &noise);
-        let spec = pixels.spec(stores[0].labels.is_some().then_some(manifest.classes));
-        let name = match label {
-            "u8" => manifest.name.clone(),
-            _ => format!("{}{{space={label}}}", manifest.name),
-        };
+        let epochs = Epochs::new(&noise, rows(&splits[0]), rows(&splits[1]), rows(&splits[2]));
+        let pixels = Pixels::new(set.stream, space, set.shape, &noise);
+        let spec = pixels.spec(set.classes);
         Self {
-            name,
+            name: set.name.clone(),
             spec,
             sha256,
             pixels,

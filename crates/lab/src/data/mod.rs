@@ -9,6 +9,7 @@ mod glyphs;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod idx;
+mod idx_folder;
 pub mod manifest;
 pub mod mnist;
 pub mod pixels;

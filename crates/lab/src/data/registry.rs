@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use genzoo_core::{Dataset, Error, Result};
 
-use super::{glyphs, mnist, toys};
+use super::{glyphs, idx_folder, manifest, mnist, toys};
 
 /// Every data set: listing, help and opening follow from this slice.
 pub static DATASETS: &[&DatasetEntry] = &[
@@ -25,6 +25,7 @@ pub static DATASETS: &[&DatasetEntry] = &[
     &glyphs::GLYPHS,
     &mnist::MNIST,
     &mnist::FASHION_MNIST,
+    &idx_folder::IDX,
 ];
 
 /// Where data lie and how they are drawn.
@@ -100,6 +101,8 @@ pub enum Accepts {
     Integer(u64, u64),
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// A plain name of a file or folder.
+    Name,
 }
 
 /// Values of another author's definition.
@@ -220,6 +223,7 @@ impl Accepts {
             Accepts::Fraction => number(&|v| v > 0.0 && v < 1.0),
             Accepts::Integer(low, high) => text.parse().is_ok_and(|v: u64| (low..=high).contains(&v)),
             Accepts::OneOf(words) => words.contains(&text),
+            Accepts::Name => manifest::is_plain_name(text),
         }
     }
 
@@ -232,6 +236,7 @@ impl Accepts {
             Accepts::Fraction => "a number between 0 and 1".into(),
             Accepts::Integer(low, high) => format!("a whole number from {low} to {high}"),
             Accepts::OneOf(words) => format!("one of {}", words.join(", ")),
+            Accepts::Name => "a name of letters, digits, '.', '_' and '-'".into(),
         }
     }
 }
@@ -239,7 +244,7 @@ impl Accepts {
 /// One spelling per value: `1.0`, `1` and `1e0` are the same data set.
 fn canonical(accepts: Accepts, text: &str) -> String {
     match accepts {
-        Accepts::OneOf(_) => text.to_string(),
+        Accepts::OneOf(_) | Accepts::Name => text.to_string(),
         // Adding 0 turns −0 into 0.
         _ => text
             .parse::<f64>()

@@ -108,7 +108,7 @@ fn defaults(spec: &DataSpec) -> Table {
 
 fn tiny(spec: &DataSpec) -> Table {
     let model = if spec.image().is_some() {
-        toml! { channels = 4 }
+        toml! { channels = 16 }
     } else {
         toml! {
             hidden = 16

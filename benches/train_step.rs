@@ -75,6 +75,7 @@ fn uniform(shape: &[usize], noise: &mut Noise) -> Result<Tensor> {
 }
 
 type Step = Box<dyn FnMut() -> Result<()> + Send>;
+type Make = fn() -> Result<Step>;
 
 /// 784-400-20, batch 128.
 fn vae() -> Result<Step> {
@@ -186,7 +187,7 @@ fn train_steps(c: &mut Criterion) {
     runtime::configure(None);
     let mut group = c.benchmark_group("train_step");
     group.sample_size(20);
-    let steps: [(&str, fn() -> Result<Step>); 6] = [
+    let steps: [(&str, Make); 6] = [
         ("vae_784_400_20_b128", vae),
         ("flow_matching_3x256_b512", flow_matching),
         ("contrastive_divergence_40_langevin_b256", contrastive_divergence),

@@ -187,6 +187,18 @@ impl<T: Real> Job for Centre<'_, T> {
     }
 }
 
+type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
+/// The gradients of those arguments that are in a graph; frozen ones take none.
+fn tracked(args: [&Tensor; 3], grads: Gradients) -> Gradients {
+    let [x, weight, bias] = args.map(Tensor::track_op);
+    (
+        grads.0.filter(|_| x),
+        grads.1.filter(|_| weight),
+        grads.2.filter(|_| bias),
+    )
+}
+
 struct GroupNorm {
     groups: usize,
     eps: f64,
@@ -240,20 +252,13 @@ impl CustomOp3 for GroupNorm {
         })
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, _: &Tensor, g: &Tensor) -> Result<Gradients> {
         refuse_second_order("group_norm")?;
         let Some(statistics) = self.statistics.get() else {
             bail!("group_norm: no forward pass was run")
         };
         let g = g.contiguous()?;
-        with_real!(x.dtype(), T, {
+        let all = with_real!(x.dtype(), T, {
             with_slice::<T, _>(x, |xs| {
                 with_slice::<T, _>(&g, |g| {
                     with_slice::<T, _>(statistics, |s| {
@@ -263,7 +268,8 @@ impl CustomOp3 for GroupNorm {
                     })
                 })
             })
-        })
+        })?;
+        Ok(tracked([x, weight, bias], all))
     }
 }
 
@@ -276,7 +282,7 @@ impl GroupNorm {
         statistics: &[T],
         weight: &[T],
         bias: &[T],
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<Gradients> {
         let (b, c, h, w) = shape.dims4()?;
         let (plane, channels) = (h * w, c / self.groups);
         let block = channels * plane;
@@ -465,20 +471,13 @@ impl CustomOp3 for LayerNorm {
         })
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, _: &Tensor, g: &Tensor) -> Result<Gradients> {
         refuse_second_order("layer_norm")?;
         let Some(statistics) = self.statistics.get() else {
             bail!("layer_norm: no forward pass was run")
         };
         let g = g.contiguous()?;
-        with_real!(x.dtype(), T, {
+        let all = with_real!(x.dtype(), T, {
             with_slice::<T, _>(x, |xs| {
                 with_slice::<T, _>(&g, |g| {
                     with_slice::<T, _>(statistics, |s| {
@@ -486,7 +485,8 @@ impl CustomOp3 for LayerNorm {
                     })
                 })
             })
-        })
+        })?;
+        Ok(tracked([x, weight, bias], all))
     }
 }
 
@@ -496,7 +496,7 @@ fn layer_norm_grads<T: Real>(
     g: &[T],
     statistics: &[T],
     weight: &[T],
-) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+) -> Result<Gradients> {
     let width = weight.len();
     let rows = (16 * 1024 / width).max(1);
     let mut dx = uninit::<T>(x.len());

@@ -30,9 +30,23 @@ pub fn html(folder: &Path, rows: &[Row]) -> Result<String> {
         .and_then(|()| {
             environment
                 .get_template("report.html")?
-                .render(Serde(page(folder, rows)))
+                .render(Serde(inert(page(folder, rows))))
         });
     filled.map_err(|e| Error::Unsupported(format!("cannot make the report: {e:#}")))
+}
+
+/// The page with every control character and change of writing direction escaped, wherever a text came from.
+fn inert(page: impl Serialize) -> serde_json::Value {
+    fn walk(value: serde_json::Value) -> serde_json::Value {
+        use serde_json::Value::{Array, Object, String};
+        match value {
+            String(s) => String(printable(&s)),
+            Array(a) => Array(a.into_iter().map(walk).collect()),
+            Object(o) => Object(o.into_iter().map(|(k, v)| (k, walk(v))).collect()),
+            other => other,
+        }
+    }
+    serde_json::to_value(page).map_or(serde_json::Value::Null, walk)
 }
 
 #[derive(Serialize)]

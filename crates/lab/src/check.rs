@@ -69,6 +69,8 @@ impl<'a> Subject<'a> {
         recipe.overlay(&(entry.tiny)(data.spec()))?;
         recipe.set(&format!("train.steps={STEPS}"))?;
         recipe.set("train.seconds=0")?;
+        // A warm-up longer than the run would leave the weights where they started.
+        recipe.set("train.warmup=0")?;
         Ok(Self { entry, data, recipe })
     }
 
@@ -162,12 +164,12 @@ impl Bench<'_> {
 
 fn gradients_reach(s: &Subject<'_>) -> Result<(bool, String)> {
     // A few steps first: layers that start at zero let nothing through at step 0.
-    let trainer = s.trained(5)?;
+    let trainer = s.trained(STEPS)?;
     let mut model = trainer.into_model();
     let mut stream = RowStream::new(s.data.as_ref(), Split::Train, 0);
     let batch_size = TrainConfig::read(&s.recipe.train)?.batch;
     let (mut worst, mut seen) = ((f64::INFINITY, String::new()), 0);
-    for turn in model.turns(5) {
+    for turn in model.turns(STEPS) {
         let batch = match turn.need {
             Need::Nothing => Batch::of(Tensor::zeros(
                 s.data.spec().batch_shape(0),

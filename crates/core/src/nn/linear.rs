@@ -79,6 +79,24 @@ impl Linear {
         })
     }
 
+    /// Weight 0, without bias: the layer that ends a potential, which is defined up to a constant.
+    ///
+    /// # Errors
+    /// When the store refuses the parameters.
+    pub fn zeros_no_bias(
+        fan_in: usize,
+        fan_out: usize,
+        activation: Activation,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        let weight = vb.get_with_hints((fan_out, fan_in), "weight", Init::Const(0.0))?;
+        Ok(Self {
+            weight,
+            bias: None,
+            activation,
+        })
+    }
+
     /// From tensors: weight `(fan_out, fan_in)`, bias `(fan_out)`.
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>, activation: Activation) -> Self {
         Self {

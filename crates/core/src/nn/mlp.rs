@@ -34,6 +34,28 @@ impl Mlp {
         Self::build(widths, hidden, last, vb, true)
     }
 
+    /// A potential `(…, d) → (…, 1)`: the last layer starts at zero and has no bias, since a potential is
+    /// defined up to a constant that no gradient could learn.
+    ///
+    /// # Errors
+    /// As [`Mlp::new`].
+    pub fn potential(dims: usize, hidden: &[usize], activation: Activation, vb: &VarBuilder) -> Result<Self> {
+        let mut widths = vec![dims];
+        widths.extend(hidden);
+        let mut layers = Vec::with_capacity(widths.len());
+        for (i, pair) in widths.windows(2).enumerate() {
+            layers.push(Linear::new(pair[0], pair[1], activation, &vb.pp(i))?);
+        }
+        let last = widths.last().copied().unwrap_or(dims);
+        layers.push(Linear::zeros_no_bias(
+            last,
+            1,
+            Activation::Identity,
+            &vb.pp(hidden.len()),
+        )?);
+        Ok(Self { layers })
+    }
+
     fn build(
         widths: &[usize],
         hidden: Activation,

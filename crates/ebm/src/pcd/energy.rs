@@ -43,16 +43,9 @@ impl Network {
                     ));
                 }
             }
-            let mut widths = vec![spec.dims()];
-            widths.extend(std::iter::repeat_n(c.hidden, c.layers));
-            widths.push(1);
-            // Zeros: the model starts as its base.
-            return Ok(Self::Vector(Mlp::zero_last(
-                &widths,
-                Activation::Silu,
-                Activation::Identity,
-                &vb,
-            )?));
+            // It starts at zero: the model starts as its base.
+            let net = Mlp::potential(spec.dims(), &vec![c.hidden; c.layers], Activation::Silu, &vb)?;
+            return Ok(Self::Vector(net));
         };
         if height != width {
             return Err(Error::Unsupported(format!(

@@ -179,10 +179,7 @@ impl Running<'_> {
         spinner.finish_and_clear();
         let name = format!("{}/real", Family::Baseline.name());
         let mut row = eval::failed_row(self.suite.name, &name, judge, EVAL_SEED, String::new());
-        (row.status, row.reason) = match &evaluation.reason {
-            Some(r) => (Status::Failed, Some(r.clone())),
-            None => (Status::Ok, None),
-        };
+        (row.status, row.reason) = (evaluation.status, evaluation.reason);
         row.likelihood = evaluation.likelihood;
         row.likelihoods = evaluation.likelihoods;
         row.quality = evaluation.quality;

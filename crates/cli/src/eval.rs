@@ -115,10 +115,8 @@ pub(crate) fn row(suite: &str, trained: &Trained, evaluation: Option<&Evaluation
         row.likelihoods.clone_from(&e.likelihoods);
         row.quality.clone_from(&e.quality);
         row.sampling.clone_from(&e.sampling);
-        if let Some(reason) = &e.reason {
-            row.status = Status::Failed;
-            row.reason = Some(reason.clone());
-        }
+        row.status = e.status;
+        row.reason.clone_from(&e.reason);
     }
     row
 }

@@ -208,17 +208,14 @@ fn draw(
     let (first, seconds_to_first) = timed(sampler, 1, noise, 0)?;
     let mut parts = vec![first.x];
     let (mut drawn, mut spent, mut timed_rows, mut evaluations) = (1, 0.0, 0, first.evaluations);
-    let mut size = 63;
+    // Pieces of fixed sizes: what is drawn may not depend on how fast it is drawn.
+    let size = if parts[0].elem_count() <= 64 { 1000 } else { FEWEST };
     while drawn < n && (drawn < FEWEST || !passed(deadline)) {
-        let rows = size.min(n - drawn);
+        let rows = if drawn < FEWEST { FEWEST - drawn } else { size }.min(n - drawn);
         let (part, seconds) = timed(sampler, rows, noise, parts.len() as u64)?;
         parts.push(part.x);
         evaluations = part.evaluations;
         (drawn, spent, timed_rows) = (drawn + rows, spent + seconds, timed_rows + rows);
-        // Larger pieces while they stay short, so that a deadline is never missed by much.
-        if seconds < 0.5 {
-            size = (2 * size).min(1024);
-        }
         progress(&format!("sampling {drawn}/{n}"));
     }
     let speed = Sampling {
@@ -350,4 +347,211 @@ fn reference(
     }
     kept.push((key, made.clone()));
     Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline::real;
+    use crate::data::{OpenOptions, open};
+    use candle_core::Device;
+    use genzoo_core::{
+        Batch, Density, DensityInfo, Draw, Error, Family, ModelInfo, ParamStore, Samples, Turn, Update,
+    };
+
+    fn few() -> EvalOptions {
+        EvalOptions {
+            n_likelihood: 3000,
+            n_quality: 400,
+            ..EvalOptions::default()
+        }
+    }
+
+    fn run(model: &dyn Model, data: &dyn Dataset, options: &EvalOptions) -> Result<Evaluation> {
+        evaluate(model, data, options, &mut |_| ())
+    }
+
+    #[test]
+    fn the_data_judged_as_a_model_are_perfect() -> Result<()> {
+        for name in ["gaussians8", "moons"] {
+            let data = open(name, &OpenOptions::default())?;
+            let model = real(open(name, &OpenOptions::default())?)?;
+            let e = run(model.as_ref(), data.as_ref(), &few())?;
+            assert_eq!((e.status, e.reason.clone()), (Status::Ok, None));
+            let l = e.likelihood.clone().expect("the truth has a density");
+            assert!((l.value - l.floor.expect("an entropy")).abs() < 4.0 * l.stderr && l.n == 3000);
+            let names: Vec<&str> = e.quality.iter().map(|(n, _)| n.as_str()).collect();
+            let modes = data.truth().is_some_and(|t| t.modes().is_some());
+            let want = METRICS
+                .iter()
+                .map(|m| m.name)
+                .filter(|n| modes || !n.starts_with("mode_"));
+            assert_eq!(names, want.collect::<Vec<_>>());
+            for (name, m) in &e.quality {
+                let (value, floor) = (m.value.expect("a value"), m.floor.expect("a floor"));
+                // Both are draws of the same statistic: twice the variance of one, and the square of W₂ is skewed.
+                let error = 2f64.sqrt() * m.stderr.expect("an error");
+                assert!(
+                    (value - floor).abs() < 5.0 * error + 1e-9,
+                    "{name}: {value} against {floor} ± {error}"
+                );
+            }
+            let speed = &e.sampling[0];
+            assert!(speed.evaluations == 0 && speed.examples_per_second.is_some_and(|s| s > 0.0));
+            let again = run(model.as_ref(), data.as_ref(), &few())?;
+            assert_eq!(
+                (again.likelihood, again.quality),
+                (e.likelihood, e.quality),
+                "a function of the seed"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn images_are_judged_on_pixels() -> Result<()> {
+        let data = open("glyphs{size=14}", &OpenOptions::default())?;
+        let model = real(open("glyphs{size=14}", &OpenOptions::default())?)?;
+        let options = EvalOptions {
+            n_quality: 150,
+            ..few()
+        };
+        let e = run(model.as_ref(), data.as_ref(), &options)?;
+        assert_eq!((e.status, e.likelihood.is_none()), (Status::Ok, true));
+        let want = METRICS.iter().filter(|m| m.on_images).map(|m| m.name);
+        assert!(e.quality.iter().map(|(n, _)| n.as_str()).eq(want));
+        assert_eq!(e.samples.dims(), [100, 1, 14, 14]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_budget_bounds_the_work_and_metrics_can_be_chosen() -> Result<()> {
+        let data = open("moons", &OpenOptions::default())?;
+        let model = real(open("moons", &OpenOptions::default())?)?;
+        let metrics = Some(vec!["energy_distance".to_string(), "kl".to_string()]);
+        let options = EvalOptions {
+            metrics,
+            seconds: Some(0.01),
+            n_likelihood: 1_000_000,
+            ..few()
+        };
+        let e = run(model.as_ref(), data.as_ref(), &options)?;
+        assert_eq!(
+            e.quality.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
+            ["energy_distance", "kl"]
+        );
+        assert!(e.likelihood.is_some_and(|l| l.n < 1_000_000));
+        let options = EvalOptions {
+            metrics: Some(vec!["mmd".into()]),
+            ..few()
+        };
+        assert!(
+            run(model.as_ref(), data.as_ref(), &options)
+                .expect_err("no such metric")
+                .to_string()
+                .contains("mmd2")
+        );
+        let options = EvalOptions {
+            sampler: Some(("euler".into(), Table::new())),
+            ..few()
+        };
+        assert!(run(model.as_ref(), data.as_ref(), &options).is_err());
+        Ok(())
+    }
+
+    /// A model whose samples are all `value`, and whose density says that it is degenerate.
+    struct Fake {
+        params: ParamStore,
+        value: f64,
+    }
+
+    static FAKE: ModelInfo = ModelInfo {
+        name: "fake",
+        family: Family::Ebm,
+        summary: "",
+        citation: "",
+    };
+    static SAMPLER: [SamplerInfo; 1] = [SamplerInfo {
+        name: "constant",
+        summary: "",
+        defaults: Table::new,
+    }];
+    static DENSITY: [DensityInfo; 1] = [DensityInfo {
+        name: "ais",
+        summary: "",
+        defaults: Table::new,
+    }];
+
+    impl Model for Fake {
+        fn info(&self) -> &ModelInfo {
+            &FAKE
+        }
+        fn params(&self) -> &ParamStore {
+            &self.params
+        }
+        fn turns(&self, _: u64) -> Vec<Turn> {
+            Vec::new()
+        }
+        fn update(&mut self, _: &Turn, _: &Batch, _: &mut Noise) -> Result<Update> {
+            Ok(Update::Done { log: Vec::new() })
+        }
+        fn samplers(&self) -> &[SamplerInfo] {
+            &SAMPLER
+        }
+        fn sampler(&self, _: &str, _: &Table) -> Result<Box<dyn Sampler + '_>> {
+            Ok(Box::new(Constant(self.value)))
+        }
+        fn densities(&self) -> &[DensityInfo] {
+            &DENSITY
+        }
+        fn density(&self, _: &str, _: &Table, _: &mut Noise) -> Result<Box<dyn Density + '_>> {
+            Err(Error::Unsupported(
+                "ais_degenerate: effective sample size 3.1 of 512".into(),
+            ))
+        }
+    }
+
+    struct Constant(f64);
+
+    impl Sampler for Constant {
+        fn info(&self) -> &SamplerInfo {
+            &SAMPLER[0]
+        }
+        fn sample(&self, draw: &Draw, _: &mut Noise) -> Result<Samples> {
+            let x = Tensor::full(self.0 as f32, (draw.n, 2), &Device::Cpu)?;
+            Ok(Samples { x, evaluations: 7 })
+        }
+    }
+
+    fn fake(value: f64) -> Fake {
+        Fake {
+            params: ParamStore::new(&Noise::new(0), DType::F32, &Device::Cpu),
+            value,
+        }
+    }
+
+    #[test]
+    fn a_degenerate_estimate_is_no_number_and_no_failure() -> Result<()> {
+        let data = open("moons", &OpenOptions::default())?;
+        let e = run(&fake(0.5), data.as_ref(), &few())?;
+        assert_eq!(
+            (e.status, e.reason.as_deref()),
+            (Status::Ok, Some("ais_degenerate"))
+        );
+        assert!(e.likelihood.is_none() && !e.quality.is_empty() && e.sampling[0].evaluations == 7);
+        Ok(())
+    }
+
+    #[test]
+    fn samples_that_are_not_finite_fail_the_row_and_have_no_quality() -> Result<()> {
+        let data = open("moons", &OpenOptions::default())?;
+        let e = run(&fake(f64::NAN), data.as_ref(), &few())?;
+        assert_eq!(e.status, Status::Failed);
+        let reason = e.reason.unwrap_or_default();
+        assert!(
+            reason.contains("non_finite_samples (400 of 400)") && e.quality.is_empty(),
+            "{reason}"
+        );
+        Ok(())
+    }
 }

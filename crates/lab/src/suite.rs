@@ -162,12 +162,7 @@ mod tests {
     fn suites_name_known_data() -> Result<()> {
         for name in SUITES.iter().flat_map(|s| s.datasets) {
             let bare = name.split(['{', '@']).next().unwrap_or_default();
-            // Images are added to the list by their own files; their names are checked once they are there.
-            let images = ["glyphs", "mnist"];
-            assert!(
-                DATASETS.iter().any(|d| d.name == bare) || images.contains(&bare),
-                "{name}"
-            );
+            assert!(DATASETS.iter().any(|d| d.name == bare), "{name}");
         }
         assert_eq!(find("quick")?.name, SUITES[0].name);
         assert!(

@@ -70,10 +70,8 @@ struct Fact {
 struct Part {
     id: String,
     dataset: String,
-    floors: Vec<Fact>,
-    unit: String,
-    columns: Vec<Heading>,
-    lines: Vec<Line>,
+    quality: Table,
+    cost: Table,
     axis: Option<Drawing>,
     cards: Vec<Card>,
     speeds: Vec<Speed>,
@@ -82,13 +80,23 @@ struct Part {
     has_image: bool,
 }
 
+/// A table with one line per row.
+#[derive(Serialize)]
+struct Table {
+    columns: Vec<Heading>,
+    lines: Vec<Line>,
+    has_floor: bool,
+}
+
 #[derive(Serialize)]
 struct Heading {
     text: &'static str,
     title: &'static str,
+    floor: Option<String>,
+    errors: bool,
 }
 
-/// A line of the headline table.
+/// A line of a table.
 #[derive(Serialize)]
 struct Line {
     rank: String,
@@ -236,39 +244,6 @@ fn clip(text: &str, n: usize) -> String {
 
 fn part(folder: &Path, section: &Section<'_>, index: usize) -> Part {
     let pictures = Pictures::of(folder, section);
-    let unit = section
-        .unit()
-        .unwrap_or_default()
-        .replace('_', " ")
-        .replace("per dim", "per dimension");
-    let mut floors = Vec::new();
-    if let Some(entropy) = section.entropy() {
-        floors.push(fact("entropy", format!("{} {unit}", fixed(entropy, 3))));
-    }
-    for (metric, name, scale) in [
-        ("mmd2", "MMD² ·10³", 1e3),
-        ("energy_distance", "energy distance ·10³", 1e3),
-        ("sliced_w2", "sliced W2", 1.0),
-        ("w2", "W2", 1.0),
-        ("mode_error", "mode error", 1.0),
-    ] {
-        floors.extend(
-            section
-                .floor(metric)
-                .map(|f| fact(name, significant(scale * f, 2))),
-        );
-    }
-    let (columns, cells) = table(section);
-    let lines = section.rows.iter().zip(&section.ranks).zip(cells);
-    let lines = lines.map(|((row, rank), cells)| Line {
-        rank: rank.map_or(String::new(), |r| Rank::text(r).replace('-', "–")),
-        family: family(row),
-        model: printable(&row.model),
-        seed: seed(section, row),
-        reference: is_reference(row),
-        status: row.status.name(),
-        cells,
-    });
     let speed = |row: &Row| {
         let one = |s: &crate::row::Sampling| Speed {
             family: family(row),
@@ -289,10 +264,8 @@ fn part(folder: &Path, section: &Section<'_>, index: usize) -> Part {
     Part {
         id: format!("data-{index}"),
         dataset: printable(section.dataset),
-        floors,
-        unit,
-        columns,
-        lines: lines.collect(),
+        quality: quality(section),
+        cost: cost(section),
         axis: intervals::axis(section).map(|a| drawing(section, a)),
         cards: section
             .rows
@@ -342,120 +315,188 @@ fn seed(section: &Section<'_>, row: &Row) -> Option<u64> {
     (section.many_seeds && !is_reference(row)).then_some(row.seed)
 }
 
-/// The columns that say anything, and the cells of each row.
-fn table(section: &Section<'_>) -> (Vec<Heading>, Vec<Vec<Cell>>) {
-    let mut headings = Vec::new();
-    let mut lines: Vec<Vec<Cell>> = section.rows.iter().map(|_| Vec::new()).collect();
-    let mut add = |text: &'static str,
-                   title: &'static str,
-                   best: Option<usize>,
-                   cell: &dyn Fn(&Row) -> Option<Cell>| {
-        let cells: Vec<Option<Cell>> = section.rows.iter().map(|r| cell(r)).collect();
+/// A table in the making: columns that say nothing are left out.
+struct Columns<'a> {
+    section: &'a Section<'a>,
+    headings: Vec<Heading>,
+    cells: Vec<Vec<Cell>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(section: &'a Section<'a>) -> Self {
+        let cells = section.rows.iter().map(|_| Vec::new()).collect();
+        Self {
+            section,
+            headings: Vec::new(),
+            cells,
+        }
+    }
+
+    fn add(
+        &mut self,
+        heading: (&'static str, &'static str),
+        floor: Option<String>,
+        best: Option<usize>,
+        cell: impl Fn(&Row) -> Option<Cell>,
+    ) {
+        let cells: Vec<Option<Cell>> = self.section.rows.iter().map(|r| cell(r)).collect();
         if cells.iter().all(Option::is_none) {
             return;
         }
-        headings.push(Heading { text, title });
-        for (i, (line, cell)) in lines.iter_mut().zip(cells).enumerate() {
+        let (text, title) = heading;
+        let errors = cells.iter().flatten().any(|c| !c.error.is_empty());
+        self.headings.push(Heading {
+            text,
+            title,
+            floor,
+            errors,
+        });
+        for (i, (line, cell)) in self.cells.iter_mut().zip(cells).enumerate() {
             line.push(Cell {
                 best: best == Some(i),
                 ..cell.unwrap_or_default()
             });
         }
-    };
-    let plain = |value: String| {
-        Some(Cell {
-            value,
-            ..Cell::default()
-        })
-    };
-    let metric = |name: &'static str, scale: f64| {
-        move |r: &Row| {
+    }
+
+    /// A metric, its value and error multiplied by `scale`.
+    fn metric(&mut self, name: &'static str, scale: f64, heading: (&'static str, &'static str)) {
+        let section = self.section;
+        let floor = section.floor(name).map(|f| significant(scale * f, 2));
+        self.add(heading, floor, section.best(name), |r| {
             let m = r.metric(name)?;
             Some(split(
                 "",
                 &plus_minus(scale * m.value?, m.stderr.map(|s| scale * s)),
             ))
+        });
+    }
+
+    /// Text without an error or a floor.
+    fn text(&mut self, heading: (&'static str, &'static str), text: impl Fn(&Row) -> Option<String>) {
+        self.add(heading, None, None, |r| {
+            Some(Cell {
+                value: text(r)?,
+                ..Cell::default()
+            })
+        });
+    }
+
+    fn table(self) -> Table {
+        let section = self.section;
+        let lines = section.rows.iter().zip(&section.ranks).zip(self.cells);
+        let line = |((row, rank), cells): ((&&Row, &Option<Rank>), Vec<Cell>)| Line {
+            rank: rank.map_or(String::new(), |r| r.text().replace('-', "–")),
+            family: family(row),
+            model: printable(&row.model),
+            seed: seed(section, row),
+            reference: is_reference(row),
+            status: row.status.name(),
+            cells,
+        };
+        Table {
+            lines: lines.map(line).collect(),
+            has_floor: self.headings.iter().any(|h| h.floor.is_some()),
+            columns: self.headings,
         }
+    }
+}
+
+/// How good: likelihood and samples.
+fn quality(section: &Section<'_>) -> Table {
+    let mut t = Columns::of(section);
+    let nll = if section.unit() == Some("bits_per_dim") {
+        "bits/dim"
+    } else {
+        "NLL"
     };
-    let bits = section.unit() == Some("bits_per_dim");
-    let nll = if bits { "bits/dim" } else { "NLL" };
-    add(
+    let heading = (
         nll,
         "negative log-likelihood per test example; ≤ and ≥ say on which side the truth lies",
+    );
+    t.add(
+        heading,
+        section.entropy().map(|e| fixed(e, 4)),
         section.first(),
-        &|r| {
+        |r| {
             let l = r.likelihood.as_ref()?;
             Some(split(l.kind.sign(), &plus_minus(l.value, Some(l.stderr))))
         },
     );
-    add(
-        "above floor",
-        "nats above the entropy of the data: 0 is perfect",
+    let heading = ("above floor", "nats above the entropy of the data");
+    t.add(heading, section.entropy().map(|_| "0".into()), None, |r| {
+        let sign = r.likelihood.as_ref().map_or("", |l| l.kind.sign());
+        Some(split(sign, section::excess(r)?.trim_start_matches(sign)))
+    });
+    t.metric(
+        "mmd2",
+        1e3,
+        ("MMD² ·10³", "squared maximum mean discrepancy, in thousandths"),
+    );
+    t.metric(
+        "energy_distance",
+        1e3,
+        ("energy ·10³", "energy distance, in thousandths"),
+    );
+    t.metric(
+        "sliced_w2",
+        1.0,
+        ("sliced W2", "sliced Wasserstein distance of order 2"),
+    );
+    t.metric("w2", 1.0, ("W2", "exact Wasserstein distance of order 2"));
+    let floor = section.floor("mode_coverage").map(|f| fixed(f, 0));
+    t.add(
+        ("modes", "modes that get at least a tenth of their mass"),
+        floor,
         None,
-        &|r| {
-            let sign = r.likelihood.as_ref().map_or("", |l| l.kind.sign());
-            let text = section::excess(r)?;
-            Some(split(sign, text.trim_start_matches(sign)))
+        |r| {
+            Some(Cell {
+                value: section::modes(r)?,
+                ..Cell::default()
+            })
         },
     );
-    add(
-        "MMD² ·10³",
-        "squared maximum mean discrepancy, in thousandths",
-        section.best("mmd2"),
-        &metric("mmd2", 1e3),
+    t.metric(
+        "mode_error",
+        1.0,
+        (
+            "mode error",
+            "total variation between the shares of the modes and their masses",
+        ),
     );
-    add(
-        "energy ·10³",
-        "energy distance, in thousandths",
-        section.best("energy_distance"),
-        &metric("energy_distance", 1e3),
-    );
-    add(
-        "sliced W2",
-        "sliced Wasserstein distance",
-        section.best("sliced_w2"),
-        &metric("sliced_w2", 1.0),
-    );
-    add(
-        "W2",
-        "exact Wasserstein distance",
-        section.best("w2"),
-        &metric("w2", 1.0),
-    );
-    add(
-        "modes",
-        "modes that get at least a tenth of their mass",
-        None,
-        &|r| plain(section::modes(r)?),
-    );
-    add(
-        "mode error",
-        "total variation between the shares of the modes and their masses",
-        section.best("mode_error"),
-        &metric("mode_error", 1.0),
-    );
-    add("parameters", "number of trained parameters", None, &|r| {
-        plain(short(r.parameters.filter(|p| *p > 0)? as f64))
+    t.table()
+}
+
+/// At what price: training and sampling.
+fn cost(section: &Section<'_>) -> Table {
+    let mut t = Columns::of(section);
+    t.text(("parameters", "number of trained parameters"), |r| {
+        Some(short(r.parameters.filter(|p| *p > 0)? as f64))
     });
-    add("steps/s", "training steps per second", None, &|r| {
-        plain(section::steps_per_second(r)?)
+    t.text(("training", "seconds of pure training"), |r| {
+        Some(seconds(r.train.as_ref()?.seconds))
     });
-    add(
-        "samples/s",
-        "samples per second of the judged sampler",
-        None,
-        &|r| plain(short(r.sampling.first()?.examples_per_second?)),
-    );
-    add(
-        "evaluations",
-        "network evaluations per sample, as counted",
-        None,
-        &|r| plain(r.sampling.first()?.evaluations.to_string()),
-    );
-    add("memory", "peak resident memory of training", None, &|r| {
-        plain(bytes(r.train.as_ref()?.peak_rss_bytes?))
+    t.text(("steps", "training steps"), |r| {
+        Some(short(r.train.as_ref()?.steps as f64))
     });
-    (headings, lines)
+    t.text(
+        ("steps/s", "training steps per second"),
+        section::steps_per_second,
+    );
+    t.text(("memory", "peak resident memory of training"), |r| {
+        Some(bytes(r.train.as_ref()?.peak_rss_bytes?))
+    });
+    t.text(("samples/s", "samples per second of the judged sampler"), |r| {
+        Some(short(r.sampling.first()?.examples_per_second?))
+    });
+    t.text(
+        ("evaluations", "network evaluations per sample, as counted"),
+        |r| Some(r.sampling.first()?.evaluations.to_string()),
+    );
+    t.text(("first sample", "seconds until a single sample stands"), |r| {
+        Some(seconds(r.sampling.first()?.seconds_to_first?))
+    });
+    t.table()
 }
 
 /// A value and its error, set apart.

@@ -94,12 +94,12 @@ fn defaults(spec: &DataSpec) -> Table {
     let mut out = if spec.image().is_some() {
         toml::toml! {
             [train]
-            batch = 64
-            lr = 1e-3
+            batch = 32
+            lr = 4e-3
             schedule = "cosine"
-            warmup = 50
+            warmup = 20
             clip = 1.0
-            ema = 0.995
+            ema = 0.99
             [sample]
             sampler = "ode"
             solver = "heun"

@@ -145,12 +145,10 @@ pub fn density_choice(table: &Table, infos: &[DensityInfo]) -> Result<Choice> {
     choose(table, "likelihood", "eval", &all)
 }
 
-fn choose(
-    table: &Table,
-    key: &'static str,
-    section: &str,
-    all: &[(&'static str, fn() -> Table)],
-) -> Result<Choice> {
+/// A name and the function that gives its options with their defaults.
+type Choosable = (&'static str, fn() -> Table);
+
+fn choose(table: &Table, key: &'static str, section: &str, all: &[Choosable]) -> Result<Choice> {
     let named = match table.get(key) {
         None => None,
         Some(Value::String(s)) => Some(s.as_str()),

@@ -69,7 +69,10 @@ impl ConvConfig {
 /// The largest number of groups up to eight that divides the channels and leaves four to each: a group of one
 /// channel would subtract whatever constant a bias, such as a U-Net's time, adds to it.
 pub(crate) fn norm_groups(channels: usize) -> usize {
-    (1..=8).rev().find(|&g| channels.is_multiple_of(g) && channels / g >= 4).unwrap_or(1)
+    (1..=8)
+        .rev()
+        .find(|&g| channels.is_multiple_of(g) && channels / g >= 4)
+        .unwrap_or(1)
 }
 
 /// Normalisation and activation behind a convolution.

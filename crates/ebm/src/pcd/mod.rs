@@ -196,7 +196,9 @@ impl Config {
             self.chains.to_string(),
         )?;
         rule(
-            self.walkers >= self.chains && self.walkers % self.chains == 0 && self.walkers <= 1 << 20,
+            self.walkers >= self.chains
+                && self.walkers.is_multiple_of(self.chains)
+                && self.walkers <= 1 << 20,
             "walkers",
             &format!("a multiple of chains = {}, at most 1048576", self.chains),
             self.walkers.to_string(),

@@ -153,8 +153,8 @@ fn energy_is_the_network_plus_the_confinement() -> Check {
         let want = f.flatten_all()?.to_vec1::<f64>()?[0]
             + 0.5 * model.config.confinement * (u[0] * u[0] + u[1] * u[1]);
         assert_close(
-            &model.energy(&x)?.get(i)?.to_scalar::<f64>()?,
-            &want,
+            model.energy(&x)?.get(i)?.to_scalar::<f64>()?,
+            want,
             Tol::rel(1e-6),
         );
     }
@@ -202,7 +202,7 @@ fn one_parameter_moves_to_the_variance_of_the_data() -> Check {
         }
         // 200 correlated steps of 1000 walkers: the mean of ½u² has an error of 1 % per step at worst.
         let (precision, _) = mean(&late);
-        assert_close(&(1.0 / precision), &variance, Tol::rel(0.03));
+        assert_close(1.0 / precision, variance, Tol::rel(0.03));
     }
     Ok(())
 }
@@ -263,7 +263,7 @@ fn restarts_leave_the_model_invariant_and_connect_its_modes() -> Check {
     }
     for start in [-3.0, 3.0] {
         let (got, error) = mean(&long(start, 8, 200)?);
-        assert_close(&got, &(first / z), Tol::monte_carlo(error));
+        assert_close(got, first / z, Tol::monte_carlo(error));
     }
     Ok(())
 }

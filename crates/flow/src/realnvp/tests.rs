@@ -206,8 +206,9 @@ fn log_determinant(mut a: Vec<Vec<f64>>) -> f64 {
         total += a[i][i].abs().ln();
         for r in i + 1..n {
             let factor = a[r][i] / a[i][i];
-            for c in i..n {
-                a[r][c] -= factor * a[i][c];
+            let (above, below) = a.split_at_mut(r);
+            for (x, p) in below[0][i..].iter_mut().zip(&above[i][i..]) {
+                *x -= factor * p;
             }
         }
     }

@@ -49,7 +49,7 @@ mod tests {
             }
             for i in 0..k {
                 go(k - 1, order, cost, best);
-                order.swap(if k % 2 == 0 { i } else { 0 }, k - 1);
+                order.swap(if k.is_multiple_of(2) { i } else { 0 }, k - 1);
             }
         }
         let square = |i: usize, j: usize| {

@@ -286,7 +286,7 @@ mod tests {
             r
         };
         let rows = [with(1.0), with(1.3), with(3.0)];
-        let mmd = |rows: &[&Row]| best_by(&rows.to_vec(), |r: &Row| r.metric("mmd2")).is_some();
+        let mmd = |rows: &[&Row]| best_by(rows, |r: &Row| r.metric("mmd2")).is_some();
         assert!(!mmd(&[&rows[0], &rows[1], &rows[2]]) && mmd(&[&rows[0], &rows[2]]) && !mmd(&[&rows[0]]));
     }
 }

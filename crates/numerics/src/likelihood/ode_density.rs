@@ -71,7 +71,7 @@ pub fn scheme_of(options: &Table, section: &str) -> Result<Scheme> {
 /// If it is below 1.
 pub fn warp_of(options: &Table, section: &str) -> Result<f64> {
     let power: f64 = config::get(options, "warp", section)?;
-    if power >= 1.0 && power <= 10.0 {
+    if (1.0..=10.0).contains(&power) {
         Ok(power)
     } else {
         Err(Error::config(

@@ -106,8 +106,9 @@ fn defaults(spec: &DataSpec) -> Table {
             steps = 20
             [eval]
             likelihood = "ode"
-            solver = "heun"
-            steps = 12
+            solver = "rk4"
+            steps = 16
+            warp = 3.0
         }
     } else {
         toml::toml! {

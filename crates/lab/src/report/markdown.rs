@@ -17,12 +17,16 @@ fn section(section: &Section<'_>) -> String {
     let unit = section
         .unit()
         .map_or(String::new(), |u| format!(", {}", u.replace('_', " ")));
+    let (wasserstein, title) = if section.has("w2") {
+        ("w2", "W2")
+    } else {
+        ("sliced_w2", "sliced W2")
+    };
     out += &format!(
-        "| rank | model | parameters | NLL{unit} | above floor | mmd²·10³ | W2 | modes | steps/s | samples/s @evaluations | status |\n"
+        "| rank | model | parameters | NLL{unit} | above floor | mmd²·10³ | {title} | modes | steps/s | samples/s @evaluations | status |\n"
     );
     out += "|---:|:---|---:|---:|---:|---:|---:|---:|---:|---:|:---|\n";
     let floor = |metric: &str, scale: f64| section.floor(metric).map(|f| significant(scale * f, 2));
-    let wasserstein = if section.has("w2") { "w2" } else { "sliced_w2" };
     let floors = [
         None,
         Some("*floor*".to_string()),

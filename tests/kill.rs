@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const STEPS: u64 = 60;
+const STEPS: u64 = 300;
 
 fn genzoo(folder: &Path, model: &str, every: u64, resume: bool) -> Command {
     let entry = genzoo::models()

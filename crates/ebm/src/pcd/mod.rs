@@ -98,13 +98,13 @@ fn defaults(spec: &DataSpec) -> Table {
         smoothing = 0.0
         walkers = 512
         chains = 512
-        moves = 5
+        moves = 2
         step = 0.05
         restart = 1.0
         restart_rule = "metropolis"
         [train]
         batch = 512
-        lr = 2e-3
+        lr = 1e-2
         schedule = "cosine"
         clip = 10.0
         ema = 0.99

@@ -23,16 +23,9 @@ struct Adam {
 impl Adam {
     fn new(params: ParamStore) -> Result<Self> {
         let zero = |v: &candle_core::Var| v.zeros_like().map(|t| t.detach());
-        let moments = params
-            .entries()
-            .iter()
-            .map(|(_, v)| Ok((zero(v)?, zero(v)?)))
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            params,
-            moments,
-            moves: 0,
-        })
+        let moments =
+            params.entries().iter().map(|(_, v)| Ok((zero(v)?, zero(v)?))).collect::<Result<_>>()?;
+        Ok(Self { params, moments, moves: 0 })
     }
 
     fn minimise(&mut self, loss: &Tensor) -> Result<()> {
@@ -63,15 +56,11 @@ fn store() -> (ParamStore, Noise) {
 }
 
 fn normal(shape: &[usize], noise: &mut Noise) -> Result<Tensor> {
-    noise
-        .normal(shape, DType::F32, &Device::Cpu)
-        .map_err(candle_core::Error::wrap)
+    noise.normal(shape, DType::F32, &Device::Cpu).map_err(candle_core::Error::wrap)
 }
 
 fn uniform(shape: &[usize], noise: &mut Noise) -> Result<Tensor> {
-    noise
-        .uniform(shape, DType::F32, &Device::Cpu)
-        .map_err(candle_core::Error::wrap)
+    noise.uniform(shape, DType::F32, &Device::Cpu).map_err(candle_core::Error::wrap)
 }
 
 type Step = Box<dyn FnMut() -> Result<()> + Send>;
@@ -83,12 +72,7 @@ fn vae() -> Result<Step> {
     let vb = params.group("vae");
     let hidden = Linear::new(784, 400, Activation::Relu, &vb.pp("hidden"))?;
     let heads = Linear::new(400, 40, Activation::Identity, &vb.pp("heads"))?;
-    let decoder = Mlp::new(
-        &[20, 400, 784],
-        Activation::Relu,
-        Activation::Identity,
-        &vb.pp("decoder"),
-    )?;
+    let decoder = Mlp::new(&[20, 400, 784], Activation::Relu, Activation::Identity, &vb.pp("decoder"))?;
     let mut adam = Adam::new(params)?;
     let x = uniform(&[128, 784], &mut noise)?;
     Ok(Box::new(move || {
@@ -119,12 +103,7 @@ fn flow_matching() -> Result<Step> {
 /// Contrastive divergence in the plane: 2 × 128, batch 256, 40 Langevin steps.
 fn contrastive_divergence() -> Result<Step> {
     let (params, mut noise) = store();
-    let net = Mlp::new(
-        &[2, 128, 128, 1],
-        Activation::Silu,
-        Activation::Identity,
-        &params.group("net"),
-    )?;
+    let net = Mlp::new(&[2, 128, 128, 1], Activation::Silu, Activation::Identity, &params.group("net"))?;
     let frozen = net.frozen();
     let mut adam = Adam::new(params)?;
     Ok(Box::new(move || {

@@ -7,10 +7,7 @@ use std::path::{Path, PathBuf};
 const FAMILIES: [&str; 6] = ["ebm", "vae", "gan", "flow", "diffusion", "interpolant"];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .expect("the workspace is there")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the workspace is there")
 }
 
 /// Sources of a crate without their test modules, as (path, line number, line).
@@ -20,11 +17,7 @@ fn lines(krate: &str) -> Vec<(PathBuf, usize, String)> {
     while let Some(dir) = folders.pop() {
         for entry in fs::read_dir(&dir).expect("a source folder is readable").flatten() {
             let path = entry.path();
-            let name = path
-                .file_name()
-                .and_then(|n| n.to_str())
-                .unwrap_or_default()
-                .to_string();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_string();
             if path.is_dir() {
                 if name != "tests" {
                     folders.push(path);
@@ -77,15 +70,8 @@ fn arrows_of_use_point_one_way() {
         .iter()
         .map(|p| {
             // A normal dependency has no kind.
-            let normal = p["dependencies"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter(|d| d["kind"].is_null());
-            let names = normal
-                .map(|d| text(&d["name"]))
-                .filter(|n| n.starts_with("genzoo"))
-                .collect();
+            let normal = p["dependencies"].as_array().into_iter().flatten().filter(|d| d["kind"].is_null());
+            let names = normal.map(|d| text(&d["name"])).filter(|n| n.starts_with("genzoo")).collect();
             (text(&p["name"]), names)
         })
         .collect();
@@ -95,10 +81,7 @@ fn arrows_of_use_point_one_way() {
             ("genzoo-testkit", vec![]),
             ("genzoo-core", vec!["genzoo-kernels"]),
             ("genzoo-numerics", vec!["genzoo-core", "genzoo-kernels"]),
-            (
-                "genzoo-lab",
-                vec!["genzoo-core", "genzoo-numerics", "genzoo-kernels"],
-            ),
+            ("genzoo-lab", vec!["genzoo-core", "genzoo-numerics", "genzoo-kernels"]),
         ]);
         for f in [
             "genzoo-ebm",
@@ -113,9 +96,7 @@ fn arrows_of_use_point_one_way() {
         m
     };
     for (krate, may) in allowed {
-        let does = uses
-            .get(krate)
-            .unwrap_or_else(|| panic!("{krate} is a member of the workspace"));
+        let does = uses.get(krate).unwrap_or_else(|| panic!("{krate} is a member of the workspace"));
         let wrong: Vec<_> = does.iter().filter(|d| !may.contains(&d.as_str())).collect();
         assert!(wrong.is_empty(), "{krate} may use {may:?}, but uses {wrong:?}");
     }
@@ -128,10 +109,7 @@ fn no_family_names_a_data_set_a_metric_a_path_or_a_file() {
     let mut words: Vec<&str> = names.iter().map(String::as_str).collect();
     words.extend(["std::fs", "std::path", "File::", "genzoo_lab"]);
     for family in FAMILIES {
-        none(
-            &format!("{family} must not know data sets, files or the lab"),
-            &found(family, &words, &[]),
-        );
+        none(&format!("{family} must not know data sets, files or the lab"), &found(family, &words, &[]));
     }
 }
 
@@ -150,44 +128,21 @@ fn only_noise_draws_random_numbers() {
     for krate in ["kernels", "numerics", "lab", "cli"].iter().chain(&FAMILIES) {
         none(&format!("{krate} must take a Noise"), &found(krate, &words, &[]));
     }
-    none(
-        "core draws in noise.rs alone",
-        &found("core", &words, &["/noise.rs"]),
-    );
+    none("core draws in noise.rs alone", &found("core", &words, &["/noise.rs"]));
 }
 
 #[test]
 fn only_checkpoint_lab_and_cli_touch_the_disk() {
-    let words = [
-        "std::fs",
-        "fs::read",
-        "fs::write",
-        "File::open",
-        "File::create",
-        "OpenOptions",
-    ];
+    let words = ["std::fs", "fs::read", "fs::write", "File::open", "File::create", "OpenOptions"];
     for krate in ["numerics"].iter().chain(&FAMILIES) {
-        none(
-            &format!("{krate} must not touch the disk"),
-            &found(krate, &words, &[]),
-        );
+        none(&format!("{krate} must not touch the disk"), &found(krate, &words, &[]));
     }
-    none(
-        "core touches the disk in checkpoint.rs alone",
-        &found("core", &words, &["/checkpoint.rs"]),
-    );
+    none("core touches the disk in checkpoint.rs alone", &found("core", &words, &["/checkpoint.rs"]));
 }
 
 #[test]
 fn only_the_cli_prints() {
-    let words = [
-        "println!",
-        "eprintln!",
-        "print!(",
-        "eprint!(",
-        "stdout()",
-        "stderr()",
-    ];
+    let words = ["println!", "eprintln!", "print!(", "eprint!(", "stdout()", "stderr()"];
     for krate in ["kernels", "core", "numerics", "lab"].iter().chain(&FAMILIES) {
         none(&format!("{krate} must not print"), &found(krate, &words, &[]));
     }
@@ -195,33 +150,19 @@ fn only_the_cli_prints() {
 
 #[test]
 fn unsafe_lives_in_kernels() {
-    for krate in ["core", "numerics", "lab", "cli", "testkit"]
-        .iter()
-        .chain(&FAMILIES)
-    {
-        none(
-            &format!("{krate} must be safe"),
-            &found(krate, &["unsafe ", "unsafe{"], &[]),
-        );
+    for krate in ["core", "numerics", "lab", "cli", "testkit"].iter().chain(&FAMILIES) {
+        none(&format!("{krate} must be safe"), &found(krate, &["unsafe ", "unsafe{"], &[]));
     }
 }
 
 #[test]
 fn versions_stand_once_in_the_workspace_table() {
-    for entry in fs::read_dir(root().join("crates"))
-        .expect("crates are readable")
-        .flatten()
-    {
+    for entry in fs::read_dir(root().join("crates")).expect("crates are readable").flatten() {
         let path = entry.path().join("Cargo.toml");
         let text = fs::read_to_string(&path).expect("a manifest is readable");
         let table: toml::Table = text.parse().expect("a manifest is TOML");
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            for (name, value) in table
-                .get(section)
-                .and_then(toml::Value::as_table)
-                .into_iter()
-                .flatten()
-            {
+            for (name, value) in table.get(section).and_then(toml::Value::as_table).into_iter().flatten() {
                 let shared = value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
                 assert!(shared, "{}: {name} must say `workspace = true`", path.display());
             }
@@ -235,33 +176,20 @@ fn every_model_has_a_card_a_citation_and_a_row_in_the_readme() {
     for entry in genzoo::models() {
         let (family, name) = (entry.info.family.name(), entry.info.name);
         let card = root().join("models").join(family).join(name).join("README.md");
-        assert!(
-            card.exists(),
-            "{family}/{name} needs a card at {}",
-            card.display()
-        );
+        assert!(card.exists(), "{family}/{name} needs a card at {}", card.display());
         assert!(
             !entry.info.citation.is_empty() && !entry.info.summary.is_empty(),
             "{family}/{name} cites and describes"
         );
-        assert!(
-            readme.contains(&format!("{family}/{name}")),
-            "the README lists {family}/{name}"
-        );
+        assert!(readme.contains(&format!("{family}/{name}")), "the README lists {family}/{name}");
     }
 }
 
 #[test]
 fn every_recipe_belongs_to_a_model_and_resolves() {
     for entry in genzoo::models() {
-        let folder = root()
-            .join("models")
-            .join(entry.info.family.name())
-            .join(entry.info.name);
-        for file in fs::read_dir(&folder)
-            .expect("a model's folder is readable")
-            .flatten()
-        {
+        let folder = root().join("models").join(entry.info.family.name()).join(entry.info.name);
+        for file in fs::read_dir(&folder).expect("a model's folder is readable").flatten() {
             let path = file.path();
             if path.extension().is_none_or(|e| e != "toml") {
                 continue;
@@ -287,9 +215,7 @@ fn every_recipe_belongs_to_a_model_and_resolves() {
                 range: None,
             };
             let fits = [image, toy].iter().any(|spec| {
-                genzoo_core::Recipe::defaults(entry, spec)
-                    .and_then(|mut r| r.overlay(&table))
-                    .is_ok()
+                genzoo_core::Recipe::defaults(entry, spec).and_then(|mut r| r.overlay(&table)).is_ok()
             });
             assert!(fits, "{}: it fits neither points nor images", path.display());
         }

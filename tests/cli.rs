@@ -60,202 +60,56 @@ fn mistakes_are_named_and_cost_nothing() {
             &["train", "realnpv", "--data", "moons", "--out", out],
             "unknown model 'realnpv', did you mean 'realnvp'?",
         ),
+        (&["train", "realnvp", "--data", "moon", "--out", out], "did you mean 'moons'?"),
+        (&["train", "realnvp", "--data", "gaussians8{radus=1}", "--out", out], "radus"),
+        (&["train", "realnvp", "--data", "gaussians8{sd=-1}", "--out", out], "sd"),
+        (&["train", "realnvp", "--data", "gaussians8{", "--out", out], "gaussians8{"),
         (
-            &["train", "realnvp", "--data", "moon", "--out", out],
-            "did you mean 'moons'?",
-        ),
-        (
-            &["train", "realnvp", "--data", "gaussians8{radus=1}", "--out", out],
-            "radus",
-        ),
-        (
-            &["train", "realnvp", "--data", "gaussians8{sd=-1}", "--out", out],
-            "sd",
-        ),
-        (
-            &["train", "realnvp", "--data", "gaussians8{", "--out", out],
-            "gaussians8{",
-        ),
-        (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--set",
-                "train.lrr=1",
-                "--out",
-                out,
-            ],
+            &["train", "realnvp", "--data", "moons", "--set", "train.lrr=1", "--out", out],
             "unknown key 'train.lrr', did you mean 'train.lr'?",
         ),
         (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--set",
-                "train.lr=fast",
-                "--out",
-                out,
-            ],
+            &["train", "realnvp", "--data", "moons", "--set", "train.lr=fast", "--out", out],
             "train.lr: expected a number",
         ),
         (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--set",
-                "train.lr=-1",
-                "--out",
-                out,
-            ],
+            &["train", "realnvp", "--data", "moons", "--set", "train.lr=-1", "--out", out],
             "train.lr: expected a number > 0",
         ),
+        (&["train", "realnvp", "--data", "moons", "--set", "train.batch=0", "--out", out], "train.batch"),
+        (&["train", "realnvp", "--data", "moons", "--set", "train.steps=-5", "--out", out], "train.steps"),
         (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--set",
-                "train.batch=0",
-                "--out",
-                out,
-            ],
-            "train.batch",
-        ),
-        (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--set",
-                "train.steps=-5",
-                "--out",
-                out,
-            ],
-            "train.steps",
-        ),
-        (
-            &[
-                "train", "realnvp", "--data", "moons", "--set", "nonsense", "--out", out,
-            ],
+            &["train", "realnvp", "--data", "moons", "--set", "nonsense", "--out", out],
             "--set: expected key=value",
         ),
         (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--seconds",
-                "-1",
-                "--out",
-                out,
-            ],
+            &["train", "realnvp", "--data", "moons", "--seconds", "-1", "--out", out],
             "--seconds: expected a number > 0",
         ),
         (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--seconds",
-                "nan",
-                "--out",
-                out,
-            ],
+            &["train", "realnvp", "--data", "moons", "--seconds", "nan", "--out", out],
             "--seconds: expected a number > 0",
         ),
+        (&["train", "realnvp", "--data", "moons", "--recipe", text(&bad), "--out", out], "model.widht"),
+        (&["train", "realnvp", "--data", "moons", "--recipe", text(&torn), "--out", out], "torn.toml"),
         (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--recipe",
-                text(&bad),
-                "--out",
-                out,
-            ],
-            "model.widht",
-        ),
-        (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--recipe",
-                text(&torn),
-                "--out",
-                out,
-            ],
-            "torn.toml",
-        ),
-        (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--recipe",
-                "/nowhere.toml",
-                "--out",
-                out,
-            ],
+            &["train", "realnvp", "--data", "moons", "--recipe", "/nowhere.toml", "--out", out],
             "/nowhere.toml",
         ),
+        (&["train", "realnvp", "--data", "moons", "--threads", "0", "--out", out], "--threads"),
         (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "moons",
-                "--threads",
-                "0",
-                "--out",
-                out,
-            ],
-            "--threads",
-        ),
-        (
-            &[
-                "train", "realnvp", "--data", "moons", "--device", "abacus", "--out", out,
-            ],
+            &["train", "realnvp", "--data", "moons", "--device", "abacus", "--out", out],
             "--device: expected cpu",
         ),
-        (
-            &[
-                "train",
-                "realnvp",
-                "--data",
-                "glyphs{size=14,space=binary_static}",
-                "--out",
-                out,
-            ],
-            "space",
-        ),
+        (&["train", "realnvp", "--data", "glyphs{size=14,space=binary_static}", "--out", out], "space"),
         (&["train", "realnvp", "--data", "mnist", "--out", out], "mnist"),
         (&["sample", "/nowhere", "--out", "x.png"], "found nothing there"),
         (&["sample", text(dir.path()), "--out", "x.png"], "no run.json"),
         (&["eval", text(dir.path())], "no run.json"),
         (&["report", text(dir.path())], "no rows.jsonl"),
         (&["bench", "fast", "--out", out], "unknown suite 'fast'"),
-        (
-            &["bench", "--models", "realnvp,vea", "--out", out],
-            "did you mean 'vae'?",
-        ),
-        (
-            &["bench", "--data", "moonz", "--out", out],
-            "did you mean 'moons'?",
-        ),
+        (&["bench", "--models", "realnvp,vea", "--out", out], "did you mean 'vae'?"),
+        (&["bench", "--data", "moonz", "--out", out], "did you mean 'moons'?"),
         (&["compare", "/nowhere.npy", "/nowhere.npy"], "/nowhere.npy"),
         (&["check", "nobody"], "unknown model 'nobody'"),
         (&["data", "fetch", "moonz"], "moonz"),
@@ -267,10 +121,7 @@ fn mistakes_are_named_and_cost_nothing() {
         let said = stderr(&o);
         assert_eq!(o.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(words), "{args:?} should mention '{words}': {said}");
-        assert!(
-            o.stdout.is_empty() && !said.contains("panicked"),
-            "{args:?}: {said}"
-        );
+        assert!(o.stdout.is_empty() && !said.contains("panicked"), "{args:?}: {said}");
     }
     assert!(!Path::new(out).exists(), "a mistake left a folder behind");
 }
@@ -284,33 +135,15 @@ fn a_run_trains_samples_evaluates_and_resumes() {
     }
     // Without --resume a used folder is left alone; with it a finished run says so.
     let train = |extra: &[&str]| {
-        let mut args = vec![
-            "train",
-            "realnvp",
-            "--data",
-            "moons",
-            "--set",
-            "train.batch=32",
-            "--out",
-            text(&run),
-        ];
+        let mut args =
+            vec!["train", "realnvp", "--data", "moons", "--set", "train.batch=32", "--out", text(&run)];
         args.extend(extra);
         genzoo(&args)
     };
     let o = train(&["--steps", "5"]);
-    assert_eq!(
-        (o.status.code(), stderr(&o).contains("--resume")),
-        (Some(2), true),
-        "{}",
-        stderr(&o)
-    );
+    assert_eq!((o.status.code(), stderr(&o).contains("--resume")), (Some(2), true), "{}", stderr(&o));
     let o = train(&["--steps", "5", "--resume"]);
-    assert_eq!(
-        (o.status.code(), stderr(&o).contains("already has all")),
-        (Some(0), true),
-        "{}",
-        stderr(&o)
-    );
+    assert_eq!((o.status.code(), stderr(&o).contains("already has all")), (Some(0), true), "{}", stderr(&o));
     let o = train(&["--steps", "5", "--resume", "--seed", "1"]);
     assert_eq!(
         (o.status.code(), stderr(&o).contains("--seed: expected 0")),
@@ -319,12 +152,7 @@ fn a_run_trains_samples_evaluates_and_resumes() {
         stderr(&o)
     );
     let o = train(&["--steps", "5", "--resume", "--set", "train.lr=0.5"]);
-    assert_eq!(
-        (o.status.code(), stderr(&o).contains("train.lr")),
-        (Some(2), true),
-        "{}",
-        stderr(&o)
-    );
+    assert_eq!((o.status.code(), stderr(&o).contains("train.lr")), (Some(2), true), "{}", stderr(&o));
     let o = train(&["--steps", "9", "--resume", "--json"]);
     assert_eq!(o.status.code(), Some(0), "{}", stderr(&o));
     assert_eq!(json(&o)["train"]["steps"], 9);
@@ -343,30 +171,10 @@ fn a_run_trains_samples_evaluates_and_resumes() {
         "{}",
         stderr(&o)
     );
-    let o = genzoo(&[
-        "sample",
-        text(&run),
-        "--set",
-        "stepz=3",
-        "--out",
-        text(&dir.path().join("s.npy")),
-    ]);
-    assert_eq!(
-        (o.status.code(), stderr(&o).contains("stepz")),
-        (Some(2), true),
-        "{}",
-        stderr(&o)
-    );
+    let o = genzoo(&["sample", text(&run), "--set", "stepz=3", "--out", text(&dir.path().join("s.npy"))]);
+    assert_eq!((o.status.code(), stderr(&o).contains("stepz")), (Some(2), true), "{}", stderr(&o));
 
-    let o = genzoo(&[
-        "eval",
-        text(&run),
-        "--n-likelihood",
-        "50",
-        "--n-quality",
-        "50",
-        "--json",
-    ]);
+    let o = genzoo(&["eval", text(&run), "--n-likelihood", "50", "--n-quality", "50", "--json"]);
     let row = json(&o);
     assert_eq!(row["likelihood"]["kind"], "exact", "{row}");
     assert_eq!(row["model"], "realnvp");
@@ -398,12 +206,7 @@ fn divergence_is_a_result() {
         "--out",
         text(&run),
     ]);
-    assert_eq!(
-        (o.status.code(), stderr(&o).contains("diverged")),
-        (Some(3), true),
-        "{}",
-        stderr(&o)
-    );
+    assert_eq!((o.status.code(), stderr(&o).contains("diverged")), (Some(3), true), "{}", stderr(&o));
     let record: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(run.join("run.json")).expect("a record")).expect("JSON");
     assert_eq!(record["status"], "diverged");
@@ -428,10 +231,7 @@ fn divergence_is_a_result() {
     ]);
     assert_eq!(o.status.code(), Some(3), "{}", stderr(&o));
     let rows = json(&o);
-    let row = rows
-        .as_array()
-        .and_then(|r| r.iter().find(|r| r["model"] == "realnvp"))
-        .expect("a row");
+    let row = rows.as_array().and_then(|r| r.iter().find(|r| r["model"] == "realnvp")).expect("a row");
     assert_eq!(
         (&row["status"], &row["likelihood"]),
         (&serde_json::json!("diverged"), &serde_json::Value::Null)
@@ -443,17 +243,8 @@ fn a_bench_keeps_its_rows_and_resumes() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("bench");
     let bench = |extra: &[&str]| {
-        let mut args = vec![
-            "bench",
-            "--models",
-            "realnvp",
-            "--data",
-            "moons",
-            "--steps",
-            "5",
-            "--out",
-            text(&out),
-        ];
+        let mut args =
+            vec!["bench", "--models", "realnvp", "--data", "moons", "--steps", "5", "--out", text(&out)];
         args.extend(extra);
         genzoo(&args)
     };
@@ -488,11 +279,7 @@ fn a_bench_keeps_its_rows_and_resumes() {
     }
     assert_eq!(bench(&[]).status.code(), Some(2), "a used folder needs --resume");
     bench(&["--resume"]);
-    assert_eq!(
-        fs::read_to_string(out.join("rows.jsonl")).expect("rows"),
-        rows,
-        "finished rows stand"
-    );
+    assert_eq!(fs::read_to_string(out.join("rows.jsonl")).expect("rows"), rows, "finished rows stand");
     let html = fs::read_to_string(out.join("report.html")).expect("a report");
     assert!(html.contains("realnvp"));
     for reach in ["src=\"http", "href=\"http", "url(http", "@import", "<link"] {
@@ -524,11 +311,7 @@ fn damaged_runs_are_refused() {
     let sample = || genzoo(&["sample", text(&run), "--weights", "raw", "--out", text(&out)]);
     let weights = run.join("model.safetensors");
     let good = fs::read(&weights).expect("weights");
-    for bad in [
-        &good[..good.len() / 2],
-        &good[..4],
-        b"not a safetensors file at all".as_slice(),
-    ] {
+    for bad in [&good[..good.len() / 2], &good[..4], b"not a safetensors file at all".as_slice()] {
         fs::write(&weights, bad).expect("a file");
         let o = sample();
         assert_eq!(o.status.code(), Some(2), "{}", stderr(&o));
@@ -561,28 +344,14 @@ fn a_full_disk_costs_nothing_that_was_there() {
         env!("CARGO_BIN_EXE_genzoo"),
         text(&run)
     );
-    let o = Command::new("bash")
-        .args(["-c", &line])
-        .output()
-        .expect("bash runs");
+    let o = Command::new("bash").args(["-c", &line]).output().expect("bash runs");
     assert_eq!(o.status.code(), Some(4), "{}", stderr(&o));
     assert!(stderr(&o).contains("cannot write"), "{}", stderr(&o));
-    assert_eq!(
-        genzoo::core::checkpoint::list(&run.join("checkpoints")).expect("a list"),
-        before
-    );
+    assert_eq!(genzoo::core::checkpoint::list(&run.join("checkpoints")).expect("a list"), before);
     let litter = fs::read_dir(run.join("checkpoints")).expect("a folder").flatten();
-    assert_eq!(
-        litter
-            .filter(|e| e.path().extension().is_some_and(|x| x == "tmp"))
-            .count(),
-        0
-    );
+    assert_eq!(litter.filter(|e| e.path().extension().is_some_and(|x| x == "tmp")).count(), 0);
     let o = Command::new("bash")
-        .args([
-            "-c",
-            &format!("exec '{}' list models > /dev/full", env!("CARGO_BIN_EXE_genzoo")),
-        ])
+        .args(["-c", &format!("exec '{}' list models > /dev/full", env!("CARGO_BIN_EXE_genzoo"))])
         .output()
         .expect("bash runs");
     assert_eq!(o.status.code(), Some(4), "{}", stderr(&o));

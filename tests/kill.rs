@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 const STEPS: u64 = 300;
 
 fn genzoo(folder: &Path, model: &str, every: u64, resume: bool) -> Command {
-    let entry = genzoo::models()
-        .find(|e| e.info.name == model)
-        .expect("a registered model");
+    let entry = genzoo::models().find(|e| e.info.name == model).expect("a registered model");
     let spec = genzoo::core::DataSpec {
         shape: vec![2],
         space: genzoo::core::Space::Continuous,
@@ -20,17 +18,7 @@ fn genzoo(folder: &Path, model: &str, every: u64, resume: bool) -> Command {
     let recipe = folder.with_extension("toml");
     fs::write(&recipe, toml_text(&(entry.tiny)(&spec))).expect("a recipe is writable");
     let mut c = Command::new(env!("CARGO_BIN_EXE_genzoo"));
-    c.args([
-        "train",
-        model,
-        "--data",
-        "moons",
-        "--threads",
-        "1",
-        "--quiet",
-        "--recipe",
-    ])
-    .arg(&recipe);
+    c.args(["train", model, "--data", "moons", "--threads", "1", "--quiet", "--recipe"]).arg(&recipe);
     c.args([
         "--steps",
         &STEPS.to_string(),
@@ -43,9 +31,7 @@ fn genzoo(folder: &Path, model: &str, every: u64, resume: bool) -> Command {
     if resume {
         c.arg("--resume");
     }
-    c.env_remove("GENZOO_REQUEUE")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    c.env_remove("GENZOO_REQUEUE").stdout(Stdio::null()).stderr(Stdio::piped());
     c
 }
 
@@ -60,11 +46,7 @@ fn scratch() -> tempfile::TempDir {
 fn finish(mut c: Command) -> i32 {
     let out = c.output().expect("the binary runs");
     let code = out.status.code().unwrap_or(-1);
-    assert!(
-        matches!(code, 0 | 130 | 75),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    assert!(matches!(code, 0 | 130 | 75), "{}", String::from_utf8_lossy(&out.stderr));
     code
 }
 
@@ -75,11 +57,7 @@ fn fingerprint(folder: &Path) -> Vec<(String, String)> {
     let last = genzoo::core::checkpoint::list(&folder.join("checkpoints")).expect("checkpoints are listed");
     let (step, path) = last.last().expect("a checkpoint at the end");
     assert_eq!(*step, STEPS);
-    for path in [
-        path.clone(),
-        folder.join("model.safetensors"),
-        folder.join("model_ema.safetensors"),
-    ] {
+    for path in [path.clone(), folder.join("model.safetensors"), folder.join("model_ema.safetensors")] {
         let (tensors, _) =
             genzoo::core::checkpoint::read_tensors(&path, &genzoo::core::Device::Cpu).expect("whole tensors");
         for (name, t) in tensors {
@@ -87,8 +65,7 @@ fn fingerprint(folder: &Path) -> Vec<(String, String)> {
                 genzoo::core::DType::F32 => floats(&t).iter().flat_map(|v| v.to_le_bytes()).collect(),
                 _ => format!(
                     "{:?}",
-                    t.to_dtype(genzoo::core::DType::F64)
-                        .and_then(|t| t.flatten_all()?.to_vec1::<f64>())
+                    t.to_dtype(genzoo::core::DType::F64).and_then(|t| t.flatten_all()?.to_vec1::<f64>())
                 )
                 .into_bytes(),
             };
@@ -128,9 +105,7 @@ fn survives(model: &str, every: u64, kills: u32) {
 
     let folder = dir.path().join("killed");
     for k in 0..kills {
-        let mut child = genzoo(&folder, model, every, true)
-            .spawn()
-            .expect("the binary runs");
+        let mut child = genzoo(&folder, model, every, true).spawn().expect("the binary runs");
         // Golden-ratio fractions of the run's length: spread evenly, never the same moment twice.
         let fraction = (f64::from(k + 1) * 0.618_034).fract();
         std::thread::sleep(Duration::from_secs_f64(length.as_secs_f64() * fraction));
@@ -138,11 +113,7 @@ fn survives(model: &str, every: u64, kills: u32) {
         child.wait().expect("the child ends");
     }
     finish(genzoo(&folder, model, every, true));
-    compare(
-        &format!("{model} killed {kills} times at interval {every}"),
-        &want,
-        &folder,
-    );
+    compare(&format!("{model} killed {kills} times at interval {every}"), &want, &folder);
     let litter: Vec<PathBuf> = fs::read_dir(folder.join("checkpoints"))
         .expect("a folder")
         .flatten()
@@ -154,10 +125,7 @@ fn survives(model: &str, every: u64, kills: u32) {
 
 #[test]
 fn every_family_survives_kills() {
-    let kills = std::env::var("GENZOO_KILLS")
-        .ok()
-        .and_then(|k| k.parse().ok())
-        .unwrap_or(3);
+    let kills = std::env::var("GENZOO_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(3);
     for model in ["pcd", "vae", "ns-gan", "realnvp", "ddpm", "linear"] {
         survives(model, 7, kills);
     }
@@ -177,24 +145,17 @@ fn interrupted(signal: &str, requeue: bool) -> i32 {
     let folder = dir.path().join("run");
     let mut c = genzoo(&folder, "realnvp", 1, false);
     // Long enough to be interrupted for sure.
-    c.args(["--set", "train.batch=4096"])
-        .args(["--set", "train.ema=0.5"]);
+    c.args(["--set", "train.batch=4096"]).args(["--set", "train.ema=0.5"]);
     if requeue {
         c.env("GENZOO_REQUEUE", "1");
     }
     let mut child = c.spawn().expect("the binary runs");
     let start = Instant::now();
     while genzoo::core::checkpoint::list(&folder.join("checkpoints")).map_or(0, |l| l.len()) == 0 {
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "no checkpoint appeared"
-        );
+        assert!(start.elapsed() < Duration::from_secs(60), "no checkpoint appeared");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let status = Command::new("kill")
-        .args([signal, &child.id().to_string()])
-        .status()
-        .expect("kill runs");
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
     assert!(status.success());
     let code = child.wait().expect("the child ends").code().unwrap_or(-1);
     if code != 0 {
@@ -214,10 +175,7 @@ fn interrupted(signal: &str, requeue: bool) -> i32 {
 fn a_signal_leaves_a_checkpoint_and_the_promised_code() {
     for (signal, requeue, want) in [("-INT", false, 130), ("-TERM", false, 130), ("-TERM", true, 75)] {
         // A run that had ended before the signal came says 0; it must not happen every time.
-        let codes: Vec<i32> = (0..3)
-            .map(|_| interrupted(signal, requeue))
-            .take_while(|c| *c == 0)
-            .collect();
+        let codes: Vec<i32> = (0..3).map(|_| interrupted(signal, requeue)).take_while(|c| *c == 0).collect();
         assert!(codes.len() < 3, "the run was always over before the signal");
         let code = interrupted(signal, requeue);
         assert!(code == want || code == 0, "{signal}: {code} instead of {want}");
@@ -233,15 +191,10 @@ fn one_process_per_folder() {
     let mut child = first.spawn().expect("the binary runs");
     let start = Instant::now();
     while !folder.join("run.json").exists() {
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "the first run never started"
-        );
+        assert!(start.elapsed() < Duration::from_secs(60), "the first run never started");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let out = genzoo(&folder, "realnvp", 1, true)
-        .output()
-        .expect("the binary runs");
+    let out = genzoo(&folder, "realnvp", 1, true).output().expect("the binary runs");
     let over = child.try_wait().expect("a status").is_some();
     child.kill().ok();
     child.wait().expect("the child ends");

@@ -17,12 +17,7 @@ fn main() {
             for file in files(&model) {
                 let text = fs::read_to_string(&file).expect("a recipe is readable");
                 println!("cargo::rerun-if-changed={}", file.display());
-                let stem = |p: &Path| {
-                    p.file_stem()
-                        .and_then(|s| s.to_str())
-                        .unwrap_or_default()
-                        .to_string()
-                };
+                let stem = |p: &Path| p.file_stem().and_then(|s| s.to_str()).unwrap_or_default().to_string();
                 writeln!(code, "    ({:?}, {:?}, {text:?}),", stem(&model), stem(&file))
                     .expect("strings grow");
             }
@@ -42,23 +37,12 @@ fn main() {
         .map(|s| s.trim().to_string())
         .unwrap_or_default();
     println!("cargo::rustc-env=GENZOO_COMMIT={commit}");
-    println!(
-        "cargo::rerun-if-changed={}",
-        manifest.join("../../.git/HEAD").display()
-    );
-    println!(
-        "cargo::rerun-if-changed={}",
-        manifest.join("../../.git/logs/HEAD").display()
-    );
+    println!("cargo::rerun-if-changed={}", manifest.join("../../.git/HEAD").display());
+    println!("cargo::rerun-if-changed={}", manifest.join("../../.git/logs/HEAD").display());
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.path())
-        .collect();
+    let mut all: Vec<PathBuf> = fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
     all.sort();
     all
 }
@@ -68,8 +52,5 @@ fn folders(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
-    entries(dir)
-        .into_iter()
-        .filter(|p| p.extension().is_some_and(|e| e == "toml"))
-        .collect()
+    entries(dir).into_iter().filter(|p| p.extension().is_some_and(|e| e == "toml")).collect()
 }

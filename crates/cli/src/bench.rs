@@ -56,17 +56,9 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
     for w in warnings {
         out.note(&w);
     }
-    let done: HashSet<(String, String, u64)> = rows
-        .iter()
-        .map(|r| (r.model.clone(), r.dataset.clone(), r.seed))
-        .collect();
-    let bench = Running {
-        args,
-        suite,
-        out,
-        open,
-        folder: &folder,
-    };
+    let done: HashSet<(String, String, u64)> =
+        rows.iter().map(|r| (r.model.clone(), r.dataset.clone(), r.seed)).collect();
+    let bench = Running { args, suite, out, open, folder: &folder };
     let start = Instant::now();
     for judge in &works {
         if !done.contains(&("real".into(), judge.name().to_string(), EVAL_SEED)) {
@@ -114,11 +106,7 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
             folder.join("report.html").display()
         ))?;
     }
-    Ok(if rows.iter().all(|r| r.status == Status::Ok) {
-        0
-    } else {
-        3
-    })
+    Ok(if rows.iter().all(|r| r.status == Status::Ok) { 0 } else { 3 })
 }
 
 struct Running<'a> {
@@ -156,11 +144,8 @@ impl Running<'_> {
             Outcome::Finished(record) | Outcome::Already(record) => record,
         };
         let trained = run::load(Registry::new(&[]).with(entry), &folder, None, &self.open.device)?;
-        let options = eval::options(
-            trained.model.as_ref(),
-            &record.recipe,
-            self.suite.evaluation(judge.spec()),
-        )?;
+        let options =
+            eval::options(trained.model.as_ref(), &record.recipe, self.suite.evaluation(judge.spec()))?;
         let mut row = self.judge(trained, judge, &options)?;
         row.command = Some(record.command(entry, &folder));
         let text = serde_json::to_string_pretty(&row)? + "\n";
@@ -173,9 +158,8 @@ impl Running<'_> {
         let model = genzoo_lab::baseline::real(self.open.dataset(judge.name(), EVAL_SEED)?)?;
         let options = self.suite.evaluation(judge.spec());
         let spinner = self.out.spinner("real");
-        let evaluation = evaluate(model.as_ref(), judge, &options, &mut |m| {
-            spinner.set_message(m.to_string())
-        })?;
+        let evaluation =
+            evaluate(model.as_ref(), judge, &options, &mut |m| spinner.set_message(m.to_string()))?;
         spinner.finish_and_clear();
         let name = format!("{}/real", Family::Baseline.name());
         let mut row = eval::failed_row(self.suite.name, &name, judge, EVAL_SEED, String::new());
@@ -184,18 +168,15 @@ impl Running<'_> {
         row.likelihoods = evaluation.likelihoods;
         row.quality = evaluation.quality;
         row.sampling = evaluation.sampling;
-        let folder = self
-            .folder
-            .join(row::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
+        let folder = self.folder.join(row::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
         picture(&folder, &evaluation.samples)?;
         Ok(row)
     }
 
     fn judge(&self, trained: Trained, judge: &dyn Dataset, options: &EvalOptions) -> anyhow::Result<Row> {
         let spinner = self.out.spinner(&trained.record.model);
-        let evaluation = evaluate(trained.model.as_ref(), judge, options, &mut |m| {
-            spinner.set_message(m.to_string())
-        })?;
+        let evaluation =
+            evaluate(trained.model.as_ref(), judge, options, &mut |m| spinner.set_message(m.to_string()))?;
         spinner.finish_and_clear();
         picture(&trained.folder, &evaluation.samples)?;
         Ok(eval::row(self.suite.name, &trained, Some(&evaluation)))
@@ -213,10 +194,7 @@ impl Running<'_> {
 /// The recipe flags of the command line, with the suite's budget where none is given.
 fn budgeted(args: &Bench, suite: &Suite, data: &dyn Dataset) -> crate::args::How {
     let mut how = args.how.clone();
-    let sets_budget = how
-        .set
-        .iter()
-        .any(|s| s.starts_with("train.steps") || s.starts_with("train.seconds"));
+    let sets_budget = how.set.iter().any(|s| s.starts_with("train.steps") || s.starts_with("train.seconds"));
     if how.steps.is_none() && how.seconds.is_none() && !sets_budget {
         how.seconds = Some(suite.train_seconds(data.spec()));
     }
@@ -225,17 +203,12 @@ fn budgeted(args: &Bench, suite: &Suite, data: &dyn Dataset) -> crate::args::How
 
 fn chosen(args: &Bench, registry: Registry, suite: &Suite) -> anyhow::Result<Vec<&'static Entry>> {
     Ok(match &args.models {
-        Some(names) => names
-            .iter()
-            .map(|n| registry.find(n.trim()))
-            .collect::<Result<_, _>>()?,
+        Some(names) => names.iter().map(|n| registry.find(n.trim())).collect::<Result<_, _>>()?,
         None => {
             let all: Vec<&'static Entry> = registry.all().collect();
             match suite.models {
                 Some(names) => {
-                    let own = all
-                        .iter()
-                        .filter(|e| !crate::models().any(|m| m.info.name == e.info.name));
+                    let own = all.iter().filter(|e| !crate::models().any(|m| m.info.name == e.info.name));
                     names
                         .iter()
                         .map(|n| registry.find(n))
@@ -267,10 +240,7 @@ fn split_names(list: &str) -> Vec<String> {
             last.push(c);
         }
     }
-    out.into_iter()
-        .map(|s| s.trim().to_string())
-        .filter(|s| !s.is_empty())
-        .collect()
+    out.into_iter().map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect()
 }
 
 fn bench_folder(args: &Bench) -> anyhow::Result<PathBuf> {

@@ -35,11 +35,5 @@ pub(crate) fn command(args: &Check, registry: Registry, out: &Output) -> anyhow:
 }
 
 fn line(model: &str, v: &Verdict) -> String {
-    format!(
-        "{} {model} on {}: {} ({})",
-        if v.passed { "ok  " } else { "FAIL" },
-        v.data,
-        v.law,
-        v.detail
-    )
+    format!("{} {model} on {}: {} ({})", if v.passed { "ok  " } else { "FAIL" }, v.data, v.law, v.detail)
 }

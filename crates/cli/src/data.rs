@@ -12,18 +12,12 @@ use crate::{EVAL_SEED, Opener};
 pub(crate) fn command(args: &Data, out: &Output, open: &Opener) -> anyhow::Result<i32> {
     match args {
         Data::List => {
-            let list = crate::args::List {
-                what: crate::args::Listing::Datasets,
-            };
+            let list = crate::args::List { what: crate::args::Listing::Datasets };
             crate::list::command(&list, crate::zoo::Registry::new(&[]), out)
         }
         Data::Fetch { dataset } => fetch(dataset, out, open),
         Data::Verify { dataset } => verify(dataset, out, open),
-        Data::Show {
-            dataset,
-            out: file,
-            n,
-        } => {
+        Data::Show { dataset, out: file, n } => {
             let data = open.dataset(dataset, EVAL_SEED)?;
             let batch = data.rows(Split::Test, 0..u64::from(*n))?;
             if let Some(path) = file {
@@ -101,16 +95,9 @@ fn report(files: &[FileReport], out: &Output) -> anyhow::Result<i32> {
     } else {
         let line = |r: &FileReport| match &r.problem {
             None => format!("verified  {}", printable(&r.path.display().to_string())),
-            Some(problem) => format!(
-                "bad       {}: {problem}",
-                printable(&r.path.display().to_string())
-            ),
+            Some(problem) => format!("bad       {}: {problem}", printable(&r.path.display().to_string())),
         };
         out.print(&files.iter().map(line).collect::<Vec<_>>().join("\n"))?;
     }
-    Ok(if files.iter().all(|r| r.problem.is_none()) {
-        0
-    } else {
-        2
-    })
+    Ok(if files.iter().all(|r| r.problem.is_none()) { 0 } else { 2 })
 }

@@ -21,28 +21,12 @@ pub(crate) fn command(
 ) -> anyhow::Result<i32> {
     let trained = run::load(registry, &args.run, args.weights.as_deref(), &open.device)?;
     let data = open.dataset(&trained.record.dataset, EVAL_SEED)?;
-    let of = |section: &str| {
-        args.set
-            .iter()
-            .filter(|s| s.starts_with(section))
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    if let Some(stray) = args
-        .set
-        .iter()
-        .find(|s| !s.starts_with("eval.") && !s.starts_with("sample."))
-    {
+    let of = |section: &str| args.set.iter().filter(|s| s.starts_with(section)).cloned().collect::<Vec<_>>();
+    if let Some(stray) = args.set.iter().find(|s| !s.starts_with("eval.") && !s.starts_with("sample.")) {
         return Err(Error::config("--set", "a key of [eval] or [sample], e.g. eval.steps=80", stray).into());
     }
     let recipe = Recipe {
-        sample: choice(
-            &trained.record.recipe.sample,
-            "sampler",
-            None,
-            &of("sample."),
-            "sample.",
-        ),
+        sample: choice(&trained.record.recipe.sample, "sampler", None, &of("sample."), "sample."),
         eval: choice(
             &trained.record.recipe.eval,
             "likelihood",
@@ -68,18 +52,11 @@ pub(crate) fn command(
     spinner.finish_and_clear();
     let row = row("eval", &trained, Some(&evaluation));
     let folder = &trained.folder;
-    write_atomic(
-        &folder.join("eval.json"),
-        (serde_json::to_string_pretty(&row)? + "\n").as_bytes(),
-    )?;
+    write_atomic(&folder.join("eval.json"), (serde_json::to_string_pretty(&row)? + "\n").as_bytes())?;
     if out.json() {
         out.print_json(&row)?;
     } else {
-        out.print(&genzoo_lab::report::terminal(
-            std::slice::from_ref(&row),
-            out.width(),
-            out.color(),
-        ))?;
+        out.print(&genzoo_lab::report::terminal(std::slice::from_ref(&row), out.width(), out.color()))?;
         out.print(&genzoo_lab::report::details(&row))?;
     }
     Ok(if row.status == Status::Ok { 0 } else { 3 })
@@ -97,11 +74,7 @@ pub(crate) fn options(
         let (name, table) = genzoo_core::recipe::density_choice(&recipe.eval, model.densities())?;
         options.density = Some((name.to_string(), table));
     } else if let Some(key) = recipe.eval.keys().next() {
-        return Err(Error::config(
-            format!("eval.{key}"),
-            "nothing: this model has no likelihood",
-            "a value",
-        ));
+        return Err(Error::config(format!("eval.{key}"), "nothing: this model has no likelihood", "a value"));
     }
     Ok(options)
 }
@@ -137,10 +110,7 @@ pub(crate) fn bare_row(suite: &str, record: &RunRecord) -> Row {
         reason: record.reason.clone(),
         parameters: record.parameters,
         weights: "raw".to_string(),
-        budget: Budget {
-            seconds: record.seconds,
-            steps,
-        },
+        budget: Budget { seconds: record.seconds, steps },
         train: record.train.clone(),
         machine: json!(record.machine),
         version: record.version.clone(),

@@ -110,10 +110,7 @@ struct Opener {
 
 impl Opener {
     fn dataset(&self, name: &str, seed: u64) -> genzoo_core::Result<Box<dyn Dataset>> {
-        let options = genzoo_lab::data::OpenOptions {
-            data_dir: self.data_dir.clone(),
-            seed,
-        };
+        let options = genzoo_lab::data::OpenOptions { data_dir: self.data_dir.clone(), seed };
         genzoo_lab::data::open(name, &options)
     }
 }

@@ -22,15 +22,9 @@ pub(crate) fn command(args: &List, registry: Registry, out: &Output) -> anyhow::
         return Ok(0);
     }
     let text = |v: &Value, k: &str| v.get(k).and_then(Value::as_str).unwrap_or_default().to_string();
-    let wide = rows
-        .iter()
-        .map(|r| text(r, "name").chars().count())
-        .max()
-        .unwrap_or(0);
-    let lines: Vec<String> = rows
-        .iter()
-        .map(|r| format!("{:wide$}  {}", text(r, "name"), text(r, "summary")))
-        .collect();
+    let wide = rows.iter().map(|r| text(r, "name").chars().count()).max().unwrap_or(0);
+    let lines: Vec<String> =
+        rows.iter().map(|r| format!("{:wide$}  {}", text(r, "name"), text(r, "summary"))).collect();
     out.print(&lines.join("\n"))?;
     Ok(0)
 }
@@ -43,28 +37,19 @@ fn datasets() -> Vec<Value> {
     genzoo_lab::data::DATASETS
         .iter()
         .map(|d| {
-            let parameters: Vec<Value> = d
-                .parameters
-                .iter()
-                .map(|p| json!({"name": p.name, "default": p.default}))
-                .collect();
+            let parameters: Vec<Value> =
+                d.parameters.iter().map(|p| json!({"name": p.name, "default": p.default})).collect();
             json!({"name": d.name, "kind": d.kind.name(), "summary": d.summary, "parameters": parameters})
         })
         .collect()
 }
 
 fn metrics() -> Vec<Value> {
-    genzoo_lab::metrics::METRICS
-        .iter()
-        .map(|m| json!({"name": m.name, "summary": m.summary}))
-        .collect()
+    genzoo_lab::metrics::METRICS.iter().map(|m| json!({"name": m.name, "summary": m.summary})).collect()
 }
 
 fn suites() -> Vec<Value> {
-    genzoo_lab::suite::SUITES
-        .iter()
-        .map(|s| json!({"name": s.name, "summary": s.summary}))
-        .collect()
+    genzoo_lab::suite::SUITES.iter().map(|s| json!({"name": s.name, "summary": s.summary})).collect()
 }
 
 /// Samplers or densities of every model, from its smallest instance on a plane (or on small images).
@@ -76,17 +61,9 @@ fn ways(registry: Registry, samplers: bool) -> anyhow::Result<Vec<Value>> {
         recipe.overlay(&(entry.tiny)(&spec))?;
         let model = run::build(entry, &recipe, &spec, 0, &Device::Cpu)?;
         let all: Vec<(&str, &str, genzoo_core::Table)> = if samplers {
-            model
-                .samplers()
-                .iter()
-                .map(|s| (s.name, s.summary, (s.defaults)()))
-                .collect()
+            model.samplers().iter().map(|s| (s.name, s.summary, (s.defaults)())).collect()
         } else {
-            model
-                .densities()
-                .iter()
-                .map(|d| (d.name, d.summary, (d.defaults)()))
-                .collect()
+            model.densities().iter().map(|d| (d.name, d.summary, (d.defaults)())).collect()
         };
         for (name, summary, defaults) in all {
             rows.push(json!({"name": format!("{} {name}", full_name(entry)), "summary": summary, "options": defaults}));
@@ -98,18 +75,8 @@ fn ways(registry: Registry, samplers: bool) -> anyhow::Result<Vec<Value>> {
 /// The smallest data a model can learn.
 pub(crate) fn small_spec(entry: &Entry) -> DataSpec {
     if entry.spaces.contains(&Space::Continuous) {
-        return DataSpec {
-            shape: vec![2],
-            space: Space::Continuous,
-            classes: None,
-            range: None,
-        };
+        return DataSpec { shape: vec![2], space: Space::Continuous, classes: None, range: None };
     }
     let space = entry.spaces.first().copied().unwrap_or(Space::U8);
-    DataSpec {
-        shape: vec![1, 14, 14],
-        space,
-        classes: Some(10),
-        range: Some((0.0, 1.0)),
-    }
+    DataSpec { shape: vec![1, 14, 14], space, classes: Some(10), range: Some((0.0, 1.0)) }
 }

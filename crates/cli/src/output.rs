@@ -55,11 +55,7 @@ impl Output {
     /// A progress bar on stderr; invisible off a terminal, in JSON mode and when quiet.
     pub(crate) fn bar(self, steps: u64, name: &str) -> ProgressBar {
         let hidden = self.quiet || self.json || !std::io::stderr().is_terminal();
-        let target = if hidden {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
+        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(steps), target);
         let style = "{prefix:.bold} {bar:24} {human_pos}/{human_len} {per_sec} eta {eta} {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
@@ -91,7 +87,5 @@ fn write_stdout(text: &str) -> anyhow::Result<()> {
 }
 
 fn terminal_columns() -> Option<usize> {
-    terminal_size::terminal_size()
-        .map(|(w, _)| usize::from(w.0))
-        .filter(|w| *w > 20)
+    terminal_size::terminal_size().map(|(w, _)| usize::from(w.0)).filter(|w| *w > 20)
 }

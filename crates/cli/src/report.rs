@@ -30,12 +30,6 @@ pub(crate) fn command(args: &Report, out: &Output) -> anyhow::Result<i32> {
 
 /// Writes report.html and table.md beside the rows.
 pub(crate) fn write(folder: &Path, rows: &[Row]) -> anyhow::Result<()> {
-    write_atomic(
-        &folder.join("report.html"),
-        genzoo_lab::report::html(folder, rows)?.as_bytes(),
-    )?;
-    Ok(write_atomic(
-        &folder.join("table.md"),
-        genzoo_lab::report::markdown(rows).as_bytes(),
-    )?)
+    write_atomic(&folder.join("report.html"), genzoo_lab::report::html(folder, rows)?.as_bytes())?;
+    Ok(write_atomic(&folder.join("table.md"), genzoo_lab::report::markdown(rows).as_bytes())?)
 }

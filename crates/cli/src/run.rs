@@ -91,11 +91,7 @@ impl RunRecord {
 
     /// sha256 of the identity.
     pub(crate) fn identity_sha256(&self) -> String {
-        let all: String = self
-            .identity()
-            .iter()
-            .map(|(k, v)| format!("{k}={v}\n"))
-            .collect();
+        let all: String = self.identity().iter().map(|(k, v)| format!("{k}={v}\n")).collect();
         checkpoint::sha256(all.as_bytes())
     }
 }
@@ -110,10 +106,7 @@ impl RunFolder {
     /// Creates the folder, or takes over an existing one if `resume`. Fails if another process holds it.
     pub(crate) fn open(path: &Path, resume: bool) -> Result<Self> {
         if path.exists() && !path.is_dir() {
-            return Err(Error::file(
-                path,
-                "expected a folder, found a file; choose another --out",
-            ));
+            return Err(Error::file(path, "expected a folder, found a file; choose another --out"));
         }
         fs::create_dir_all(path.join("checkpoints")).map_err(Error::io("create", path))?;
         let lock = lock(path)?;
@@ -124,15 +117,7 @@ impl RunFolder {
             ));
         }
         let strangers = fs::read_dir(path).map_err(Error::io("list", path))?.flatten();
-        let known = [
-            "checkpoints",
-            "lock",
-            "run.json",
-            "log.jsonl",
-            "samples",
-            "eval.json",
-            "recipe.toml",
-        ];
+        let known = ["checkpoints", "lock", "run.json", "log.jsonl", "samples", "eval.json", "recipe.toml"];
         for entry in strangers {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ours =
@@ -151,19 +136,13 @@ impl RunFolder {
                 fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
             }
         }
-        for entry in fs::read_dir(path.join("checkpoints"))
-            .map_err(Error::io("list", path))?
-            .flatten()
-        {
+        for entry in fs::read_dir(path.join("checkpoints")).map_err(Error::io("list", path))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(".genzoo-") && name.ends_with(".tmp") {
                 fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
             }
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
     pub(crate) fn checkpoints(&self) -> PathBuf {
@@ -172,21 +151,14 @@ impl RunFolder {
 
     /// The record of an earlier start, if there was one.
     pub(crate) fn record(&self) -> Result<Option<RunRecord>> {
-        if self.path.join("run.json").exists() {
-            read_record(&self.path).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.path.join("run.json").exists() { read_record(&self.path).map(Some) } else { Ok(None) }
     }
 
     pub(crate) fn write_record(&self, record: &RunRecord) -> Result<()> {
         let path = self.path.join("run.json");
         let text = serde_json::to_string_pretty(record).map_err(|e| Error::file(&path, e.to_string()))?;
         write_atomic(&path, (text + "\n").as_bytes())?;
-        write_atomic(
-            &self.path.join("recipe.toml"),
-            record.recipe.to_toml()?.as_bytes(),
-        )
+        write_atomic(&self.path.join("recipe.toml"), record.recipe.to_toml()?.as_bytes())
     }
 
     /// The log, cut back to the lines of the first `step` steps, ready to append.
@@ -196,27 +168,19 @@ impl RunFolder {
         if path.exists() {
             let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
             for line in text.lines() {
-                let of = serde_json::from_str::<Value>(line)
-                    .ok()
-                    .and_then(|v| v.get("step")?.as_u64());
+                let of = serde_json::from_str::<Value>(line).ok().and_then(|v| v.get("step")?.as_u64());
                 if of.is_some_and(|s| s <= step) {
                     kept.push_str(line);
                     kept.push('\n');
                 }
             }
             if kept == text {
-                let file = OpenOptions::new()
-                    .append(true)
-                    .open(&path)
-                    .map_err(Error::io("open", &path))?;
+                let file = OpenOptions::new().append(true).open(&path).map_err(Error::io("open", &path))?;
                 return Ok(Log { file, path });
             }
         }
         write_atomic(&path, kept.as_bytes())?;
-        let file = OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(Error::io("open", &path))?;
         Ok(Log { file, path })
     }
 
@@ -258,20 +222,11 @@ impl Log {
         for (name, value) in &report.log {
             // A model's own "step" must not pass for the trainer's: resumption reads it.
             let taken = line.contains_key(*name) || *name == "seconds";
-            line.insert(
-                if taken {
-                    format!("model_{name}")
-                } else {
-                    (*name).to_string()
-                },
-                json!(value),
-            );
+            line.insert(if taken { format!("model_{name}") } else { (*name).to_string() }, json!(value));
         }
         line.insert("seconds".into(), json!((seconds * 1e6).round() / 1e6));
         let text = Value::Object(line).to_string() + "\n";
-        self.file
-            .write_all(text.as_bytes())
-            .map_err(Error::io("append to", &self.path))
+        self.file.write_all(text.as_bytes()).map_err(Error::io("append to", &self.path))
     }
 }
 
@@ -287,11 +242,7 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
         .map_err(Error::io("open the lock", &path))?;
     match file.try_lock() {
         Ok(()) => {
-            let me = format!(
-                "process {} on {}\n",
-                std::process::id(),
-                crate::machine::hostname()
-            );
+            let me = format!("process {} on {}\n", std::process::id(), crate::machine::hostname());
             file.set_len(0)
                 .and_then(|()| file.write_all(me.as_bytes()))
                 .map_err(Error::io("write the lock", &path))?;
@@ -302,15 +253,8 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
             // The holder's line is a courtesy: without it the message still stands.
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
-            let holder = if holder.is_empty() {
-                "unknown holder"
-            } else {
-                holder
-            };
-            Err(Error::Locked {
-                path: folder.to_path_buf(),
-                holder: printable(holder),
-            })
+            let holder = if holder.is_empty() { "unknown holder" } else { holder };
+            Err(Error::Locked { path: folder.to_path_buf(), holder: printable(holder) })
         }
         Err(fs::TryLockError::Error(e)) => Err(Error::io("lock", &path)(e)),
     }
@@ -334,10 +278,7 @@ pub(crate) fn read_record(folder: &Path) -> Result<RunRecord> {
             ));
         }
         None => {
-            return Err(Error::file(
-                &path,
-                "expected the JSON of a run, found no schema number",
-            ));
+            return Err(Error::file(&path, "expected the JSON of a run, found no schema number"));
         }
     }
     serde_json::from_value(raw).map_err(|e| Error::file(&path, format!("expected the JSON of a run: {e}")))
@@ -365,19 +306,12 @@ pub(crate) fn load(
         ));
     }
     if !run.exists() {
-        return Err(Error::file(
-            run,
-            "expected a run folder or a checkpoint, found nothing there",
-        ));
+        return Err(Error::file(run, "expected a run folder or a checkpoint, found nothing there"));
     }
     let (folder, file) = if run.is_dir() {
         (run.to_path_buf(), None)
     } else {
-        let up = run
-            .ancestors()
-            .skip(1)
-            .take(2)
-            .find(|p| p.join("run.json").exists());
+        let up = run.ancestors().skip(1).take(2).find(|p| p.join("run.json").exists());
         let folder = up.ok_or_else(|| {
             Error::file(
                 run,
@@ -398,15 +332,9 @@ pub(crate) fn load(
         Some(path) if path.parent().is_some_and(|p| p.ends_with("checkpoints")) => {
             from_checkpoint(&Checkpoint::load(&path, device)?, want, &path)?
         }
-        Some(path) => from_export(
-            &path,
-            if path.ends_with("model_ema.safetensors") {
-                "ema"
-            } else {
-                "raw"
-            },
-            device,
-        )?,
+        Some(path) => {
+            from_export(&path, if path.ends_with("model_ema.safetensors") { "ema" } else { "raw" }, device)?
+        }
         None if want != Some("raw") && exported("model_ema.safetensors") => {
             from_export(&folder.join("model_ema.safetensors"), "ema", device)?
         }
@@ -426,32 +354,19 @@ pub(crate) fn load(
             }
         }
     };
-    model
-        .params()
-        .load(&params)
-        .map_err(|e| Error::file(&folder, e.to_string()))?;
+    model.params().load(&params).map_err(|e| Error::file(&folder, e.to_string()))?;
     model.set_state(state)?;
-    Ok(Trained {
-        model,
-        record,
-        folder,
-        weights: which,
-    })
+    Ok(Trained { model, record, folder, weights: which })
 }
 
-type Weights = (
-    BTreeMap<String, genzoo_core::Tensor>,
-    genzoo_core::StateDict,
-    &'static str,
-);
+type Weights = (BTreeMap<String, genzoo_core::Tensor>, genzoo_core::StateDict, &'static str);
 
 fn from_checkpoint(c: &Checkpoint, want: Option<&str>, path: &Path) -> Result<Weights> {
     let ema = c.section("ema");
     match (want, ema.is_empty()) {
-        (Some("ema"), true) => Err(Error::file(
-            path,
-            "expected averaged weights, found none; train with train.ema > 0",
-        )),
+        (Some("ema"), true) => {
+            Err(Error::file(path, "expected averaged weights, found none; train with train.ema > 0"))
+        }
         (None | Some("ema"), false) => Ok((ema, c.section("state"), "ema")),
         _ => Ok((c.section("param"), c.section("state"), "raw")),
     }
@@ -478,15 +393,7 @@ pub(crate) fn build(
     device: &Device,
 ) -> Result<Box<dyn Model>> {
     let noise = Noise::new(seed).fork("init");
-    (entry.build)(
-        &recipe.model,
-        Build {
-            spec,
-            device,
-            zoo: &NoZoo,
-            noise,
-        },
-    )
+    (entry.build)(&recipe.model, Build { spec, device, zoo: &NoZoo, noise })
 }
 
 /// A fresh record of a run about to start.

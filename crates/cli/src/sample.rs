@@ -19,13 +19,8 @@ pub(crate) fn command(
 ) -> anyhow::Result<i32> {
     let trained = run::load(registry, &args.run, args.weights.as_deref(), &open.device)?;
     let model = trained.model.as_ref();
-    let table = choice(
-        &trained.record.recipe.sample,
-        "sampler",
-        args.sampler.as_deref(),
-        &args.set,
-        "sample.",
-    );
+    let table =
+        choice(&trained.record.recipe.sample, "sampler", args.sampler.as_deref(), &args.set, "sample.");
     let (name, options) = genzoo_core::recipe::sampler_choice(&table, model.samplers())?;
     let sampler = model.sampler(name, &options)?;
     let mut noise = Noise::new(args.seed).fork("sample");
@@ -65,10 +60,7 @@ pub(crate) fn choice(own: &Table, key: &str, named: Option<&str>, sets: &[String
     for set in sets {
         if let Some((k, v)) = set.split_once('=') {
             let k = k.trim();
-            table.insert(
-                k.strip_prefix(section).unwrap_or(k).to_string(),
-                config::parse_value(v.trim()),
-            );
+            table.insert(k.strip_prefix(section).unwrap_or(k).to_string(), config::parse_value(v.trim()));
         } else {
             // Left as it is: the check of the options names it.
             table.insert(set.clone(), Value::String(String::new()));

@@ -45,9 +45,5 @@ pub(crate) fn stop_requested() -> bool {
 
 /// 130, or 75 where a scheduler asked to be told that the run should be queued again.
 pub(crate) fn exit_code() -> i32 {
-    if std::env::var("GENZOO_REQUEUE").is_ok_and(|v| v == "1") {
-        75
-    } else {
-        130
-    }
+    if std::env::var("GENZOO_REQUEUE").is_ok_and(|v| v == "1") { 75 } else { 130 }
 }

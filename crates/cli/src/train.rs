@@ -70,27 +70,17 @@ pub(crate) fn command(
             0
         }
         Outcome::Already(record) => {
-            out.note(&format!(
-                "{} already has all its {} steps",
-                folder.display(),
-                record.steps
-            ));
+            out.note(&format!("{} already has all its {} steps", folder.display(), record.steps));
             summary(&record, &folder, out)?;
             0
         }
         Outcome::Diverged(record) => {
             summary(&record, &folder, out)?;
-            out.note(&format!(
-                "diverged: {}",
-                record.reason.as_deref().unwrap_or("no reason recorded")
-            ));
+            out.note(&format!("diverged: {}", record.reason.as_deref().unwrap_or("no reason recorded")));
             3
         }
         Outcome::Stopped => {
-            out.note(&format!(
-                "stopped with a checkpoint; go on with --resume --out {}",
-                folder.display()
-            ));
+            out.note(&format!("stopped with a checkpoint; go on with --resume --out {}", folder.display()));
             signals::exit_code()
         }
     };
@@ -101,9 +91,7 @@ pub(crate) fn command(
 pub(crate) fn resolve(entry: &Entry, data: &dyn Dataset, how: &How) -> Result<Recipe> {
     let mut recipe = zoo::recipe(entry, data.spec(), data.name(), how.recipe.as_deref(), &how.set)?;
     if let Some(steps) = how.steps {
-        recipe
-            .train
-            .insert("steps".into(), Value::Integer(steps.min(i64::MAX as u64) as i64));
+        recipe.train.insert("steps".into(), Value::Integer(steps.min(i64::MAX as u64) as i64));
         recipe.train.insert("seconds".into(), Value::Float(0.0));
     }
     if let Some(seconds) = how.seconds {
@@ -128,14 +116,8 @@ pub(crate) fn train(job: Job<'_>, out: &Output) -> Result<Outcome> {
     let folder = RunFolder::open(job.folder, job.resume)?;
     let seconds = (config.seconds > 0.0).then_some(config.seconds);
     let earlier = folder.record()?;
-    let mut record = run::new_record(
-        job.entry,
-        job.data,
-        job.seed,
-        config.steps,
-        seconds,
-        job.recipe.clone(),
-    )?;
+    let mut record =
+        run::new_record(job.entry, job.data, job.seed, config.steps, seconds, job.recipe.clone())?;
     record.parameters = Some(model.params().count() as u64);
     if let Some(old) = &earlier {
         agree(old, &record, job.folder)?;
@@ -162,10 +144,7 @@ pub(crate) fn train(job: Job<'_>, out: &Output) -> Result<Outcome> {
         };
     }
     config.steps = record.steps;
-    record.recipe.train.insert(
-        "steps".into(),
-        Value::Integer(record.steps.min(i64::MAX as u64) as i64),
-    );
+    record.recipe.train.insert("steps".into(), Value::Integer(record.steps.min(i64::MAX as u64) as i64));
     folder.write_record(&record)?;
 
     let mut trainer = Trainer::new(model, job.data, config, &Noise::new(job.seed))?;
@@ -216,11 +195,7 @@ fn go(
             bar.set_position(report.step);
             bar.set_message(report.loss.map_or_else(String::new, |l| format!("loss {l:.4}")));
         }
-        Ok(if stop && !last {
-            Control::Stop
-        } else {
-            Control::Continue
-        })
+        Ok(if stop && !last { Control::Stop } else { Control::Continue })
     });
     drop(guard);
     bar.finish_and_clear();
@@ -230,11 +205,7 @@ fn go(
         steps: position.step,
         examples,
         seconds: position.seconds,
-        examples_per_second: if position.seconds > 0.0 {
-            examples as f64 / position.seconds
-        } else {
-            0.0
-        },
+        examples_per_second: if position.seconds > 0.0 { examples as f64 / position.seconds } else { 0.0 },
         peak_rss_bytes: machine::peak_rss(),
         final_loss,
     });
@@ -253,12 +224,7 @@ fn go(
         trainer.checkpoint(identity)?.save(&folder.checkpoints())?;
     }
     let model = trainer.model();
-    folder.export(
-        "model.safetensors",
-        model.params().snapshot()?,
-        model.state()?,
-        record,
-    )?;
+    folder.export("model.safetensors", model.params().snapshot()?, model.state()?, record)?;
     if let Some(ema) = trainer.ema() {
         folder.export("model_ema.safetensors", ema.snapshot()?, model.state()?, record)?;
     }
@@ -275,17 +241,9 @@ fn agree(old: &RunRecord, new: &RunRecord, folder: &Path) -> Result<()> {
         }
         if key == "recipe" {
             let (path, a, b) = difference(&json!(old.recipe), &json!(new.recipe), "").unwrap_or_default();
-            return Err(Error::config(
-                path,
-                format!("{a}, as in {}", folder.join("run.json").display()),
-                b,
-            ));
+            return Err(Error::config(path, format!("{a}, as in {}", folder.join("run.json").display()), b));
         }
-        return Err(Error::config(
-            key,
-            format!("{was}, as in {}", folder.join("run.json").display()),
-            is,
-        ));
+        return Err(Error::config(key, format!("{was}, as in {}", folder.join("run.json").display()), is));
     }
     Ok(())
 }
@@ -296,11 +254,7 @@ fn difference(a: &serde_json::Value, b: &serde_json::Value, path: &str) -> Optio
     if let (Object(x), Object(y)) = (a, b) {
         let keys: std::collections::BTreeSet<&String> = x.keys().chain(y.keys()).collect();
         return keys.into_iter().find_map(|k| {
-            let path = if path.is_empty() {
-                k.clone()
-            } else {
-                format!("{path}.{k}")
-            };
+            let path = if path.is_empty() { k.clone() } else { format!("{path}.{k}") };
             if ["train.steps", "train.seconds", "train.checkpoint_every"].contains(&path.as_str()) {
                 return None;
             }
@@ -323,9 +277,7 @@ fn summary(record: &RunRecord, folder: &Path, out: &Output) -> anyhow::Result<()
         }));
     }
     if let Some(s) = stats {
-        let loss = s
-            .final_loss
-            .map_or_else(String::new, |l| format!(", last loss {l:.4}"));
+        let loss = s.final_loss.map_or_else(String::new, |l| format!(", last loss {l:.4}"));
         out.print(&format!(
             "{} on {}: {} steps in {:.1} s ({:.0} examples/s){loss}\n{}",
             record.model,

@@ -27,18 +27,12 @@ pub(crate) const FAMILIES: &[&[Entry]] = &[
 impl Registry {
     /// The zoo and, after it, a user's own models.
     pub(crate) fn new(own: &'static [Entry]) -> Self {
-        Self {
-            entries: FAMILIES,
-            own,
-        }
+        Self { entries: FAMILIES, own }
     }
 
     /// A registry that surely holds `entry`: for a model whose entry is at hand.
     pub(crate) fn with(self, entry: &'static Entry) -> Self {
-        Self {
-            own: std::slice::from_ref(entry),
-            ..self
-        }
+        Self { own: std::slice::from_ref(entry), ..self }
     }
 
     /// Every model, in the order of the families.
@@ -50,14 +44,10 @@ impl Registry {
     pub(crate) fn find(&self, name: &str) -> Result<&'static Entry> {
         let all: Vec<&'static Entry> = self.all().collect();
         let full = |e: &Entry| format!("{}/{}", e.info.family.name(), e.info.name);
-        all.iter()
-            .rev()
-            .find(|e| e.info.name == name || full(e) == name)
-            .copied()
-            .ok_or_else(|| {
-                let bare = name.rsplit('/').next().unwrap_or(name);
-                Error::unknown("model", bare, all.iter().map(|e| e.info.name))
-            })
+        all.iter().rev().find(|e| e.info.name == name || full(e) == name).copied().ok_or_else(|| {
+            let bare = name.rsplit('/').next().unwrap_or(name);
+            Error::unknown("model", bare, all.iter().map(|e| e.info.name))
+        })
     }
 }
 
@@ -79,11 +69,7 @@ pub(crate) fn recipe(
         let spaces: Vec<String> = entry.spaces.iter().map(of).collect();
         return Err(Error::config(
             format!("--data {dataset}"),
-            format!(
-                "data of a space that {} can learn ({})",
-                full_name(entry),
-                spaces.join(", ")
-            ),
+            format!("data of a space that {} can learn ({})", full_name(entry), spaces.join(", ")),
             of(&spec.space),
         ));
     }
@@ -92,10 +78,7 @@ pub(crate) fn recipe(
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         overlay(&mut recipe, &text).map_err(|e| Error::file(path, e.to_string()))?;
-    } else if let Some((_, _, text)) = RECIPES
-        .iter()
-        .find(|(m, d, _)| *m == entry.info.name && *d == base)
-    {
+    } else if let Some((_, _, text)) = RECIPES.iter().find(|(m, d, _)| *m == entry.info.name && *d == base) {
         overlay(&mut recipe, text)?;
     }
     for assignment in sets {
@@ -114,9 +97,8 @@ fn overlay(recipe: &mut Recipe, text: &str) -> Result<()> {
 /// `cpu`, `cuda`, `cuda:1` or `metal`.
 pub(crate) fn device(name: &str) -> Result<Device> {
     let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
-    let index: usize = index
-        .parse()
-        .map_err(|_| Error::config("--device", "cpu, cuda, cuda:N or metal", name))?;
+    let index: usize =
+        index.parse().map_err(|_| Error::config("--device", "cpu, cuda, cuda:N or metal", name))?;
     let built = |e: candle_core::Error| Error::Unsupported(format!("--device {name}: {e}"));
     match kind {
         "cpu" => Ok(Device::Cpu),

@@ -17,11 +17,7 @@ pub fn input_vjp(
     let x = Var::from_tensor(&x.detach())?;
     let y = f(x.as_tensor())?;
     if y.shape() != v.shape() {
-        bail!(
-            "input_vjp: f(x) has shape {:?}, v has {:?}; they must agree",
-            y.dims(),
-            v.dims()
-        );
+        bail!("input_vjp: f(x) has shape {:?}, v has {:?}; they must agree", y.dims(), v.dims());
     }
     let mut grads = (&y * v.detach())?.sum_all()?.backward()?;
     match grads.remove(x.as_tensor()) {

@@ -127,11 +127,7 @@ impl Backbone {
                 Net::Image(Box::new(UNet::new(&unet, vb)?), c.fourier)
             }
             _ => {
-                return Err(Error::data(
-                    "data",
-                    "vectors or images",
-                    format!("shape {:?}", spec.shape),
-                ));
+                return Err(Error::data("data", "vectors or images", format!("shape {:?}", spec.shape)));
             }
         };
         Ok(Self { net, heads })
@@ -146,11 +142,7 @@ impl Backbone {
             Net::Vector(net, gain) => net.forward(&(x * *gain)?, t, None)?,
             Net::Image(net, fourier) => net.forward(&fine(x, t, fourier)?, t, None)?,
         };
-        Ok(if self.heads == 1 {
-            vec![y]
-        } else {
-            y.chunk(self.heads, 1)?
-        })
+        Ok(if self.heads == 1 { vec![y] } else { y.chunk(self.heads, 1)? })
     }
 
     /// The first field and `vᵀ` times its derivative in `x`, both detached.
@@ -182,10 +174,7 @@ impl Backbone {
             Net::Vector(net, gain) => Net::Vector(net.frozen(), *gain),
             Net::Image(net, fourier) => Net::Image(Box::new(net.frozen()), fourier.clone()),
         };
-        Self {
-            net,
-            heads: self.heads,
-        }
+        Self { net, heads: self.heads }
     }
 }
 
@@ -194,9 +183,7 @@ fn fine(x: &Tensor, t: &Tensor, exponents: &[f64]) -> Result<Tensor> {
     let mut channels = vec![x.clone()];
     for n in exponents {
         let frequency = n.exp2() * std::f64::consts::PI;
-        let fade = (t.sqr()? * (-frequency * frequency / 8.0))?
-            .exp()?
-            .reshape(((), 1, 1, 1))?;
+        let fade = (t.sqr()? * (-frequency * frequency / 8.0))?.exp()?.reshape(((), 1, 1, 1))?;
         let angle = (x * frequency)?;
         for wave in [angle.sin()?, angle.cos()?] {
             channels.push(wave.broadcast_mul(&fade)?);
@@ -211,12 +198,7 @@ mod tests {
     use crate::{DType, Device, Noise, ParamStore, Space};
 
     fn spec(shape: &[usize]) -> DataSpec {
-        DataSpec {
-            shape: shape.to_vec(),
-            space: Space::Continuous,
-            classes: None,
-            range: None,
-        }
+        DataSpec { shape: shape.to_vec(), space: Space::Continuous, classes: None, range: None }
     }
 
     /// Both routes to the derivative agree with central differences of the field.
@@ -243,10 +225,7 @@ mod tests {
             let slope = ((at(h)? - at(-h)?)? * (0.5 / h))?;
             let left = (slope * v)?.sum_all()?.to_scalar::<f64>()?;
             let right = (product * u)?.sum_all()?.to_scalar::<f64>()?;
-            assert!(
-                (left - right).abs() < 1e-6 * left.abs().max(1.0),
-                "{left} {right}"
-            );
+            assert!((left - right).abs() < 1e-6 * left.abs().max(1.0), "{left} {right}");
         }
         Ok(())
     }

@@ -59,8 +59,7 @@ impl Checkpoint {
 
     /// Adds the tensors of one section.
     pub fn add_section(&mut self, section: &str, tensors: BTreeMap<String, Tensor>) {
-        self.tensors
-            .extend(tensors.into_iter().map(|(n, t)| (format!("{section}/{n}"), t)));
+        self.tensors.extend(tensors.into_iter().map(|(n, t)| (format!("{section}/{n}"), t)));
     }
 
     /// Writes the checkpoint of its step into `folder` and removes all but the last two.
@@ -106,11 +105,7 @@ impl Checkpoint {
         }
         let position = serde_json::from_str(&get("position")?)
             .map_err(|e| Error::file(path, format!("position: {e}")))?;
-        Ok(Self {
-            position,
-            identity: get("identity")?,
-            tensors,
-        })
+        Ok(Self { position, identity: get("identity")?, tensors })
     }
 
     /// The newest checkpoint of `folder` that reads whole, and the files passed over because they do not.
@@ -158,10 +153,7 @@ pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
 /// # Errors
 /// If the disk refuses; `path` is then untouched and the temporary file gone.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temp = tempfile::Builder::new()
         .prefix(".genzoo-")
         .suffix(".tmp")
@@ -174,18 +166,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         // A temporary file starts private; the final one is as readable as any file the user makes.
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::Permissions::from_mode(0o644);
-        temp.as_file()
-            .set_permissions(mode)
-            .map_err(Error::io("set permissions of", path))?;
+        temp.as_file().set_permissions(mode).map_err(Error::io("set permissions of", path))?;
     }
     temp.persist(path).map_err(|e| Error::Io {
         action: "rename into",
         path: path.to_path_buf(),
         source: e.error,
     })?;
-    File::open(folder)
-        .and_then(|d| d.sync_all())
-        .map_err(Error::io("sync the folder", folder))
+    File::open(folder).and_then(|d| d.sync_all()).map_err(Error::io("sync the folder", folder))
 }
 
 /// Writes named tensors and metadata as one safetensors file, atomically. The metadata gains `sha256`.
@@ -201,10 +189,7 @@ pub fn write_tensors(
         .iter()
         .map(|(n, t)| Ok((n.as_str(), t.to_device(&Device::Cpu)?.contiguous()?)))
         .collect::<Result<_>>()?;
-    metadata.insert(
-        "sha256".to_string(),
-        checksum(tensors.iter().map(|(n, t)| (*n, t)))?,
-    );
+    metadata.insert("sha256".to_string(), checksum(tensors.iter().map(|(n, t)| (*n, t)))?);
     let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (*n, t)), Some(metadata))
         .map_err(|e| Error::file(path, e.to_string()))?;
     write_atomic(path, &bytes)
@@ -251,20 +236,14 @@ pub fn read_tensors(
         if view.shape().len() > 8 || elements.is_none() {
             return Err(Error::file(
                 path,
-                format!(
-                    "tensor '{shown}' claims {} dimensions, expected at most 8",
-                    view.shape().len()
-                ),
+                format!("tensor '{shown}' claims {} dimensions, expected at most 8", view.shape().len()),
             ));
         }
         let dtype =
             DType::try_from(view.dtype()).map_err(|e| Error::file(path, format!("tensor '{shown}': {e}")))?;
         let t = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), device)?;
         if dtype.is_float() && !finite(&t)? {
-            return Err(Error::file(
-                path,
-                format!("tensor '{shown}' holds values that are not finite"),
-            ));
+            return Err(Error::file(path, format!("tensor '{shown}' holds values that are not finite")));
         }
         tensors.insert(name.to_string(), t);
     }
@@ -285,12 +264,7 @@ fn finite(t: &Tensor) -> Result<bool> {
         return Ok(true);
     }
     // x − x is 0 for finite x and NaN otherwise.
-    let d = t
-        .sub(t)?
-        .to_dtype(DType::F32)?
-        .flatten_all()?
-        .sum_all()?
-        .to_scalar::<f32>()?;
+    let d = t.sub(t)?.to_dtype(DType::F32)?.flatten_all()?.sum_all()?.to_scalar::<f32>()?;
     Ok(d == 0.0)
 }
 
@@ -321,11 +295,7 @@ mod tests {
 
     fn sample(step: u64) -> Result<Checkpoint> {
         let mut c = Checkpoint {
-            position: Position {
-                step,
-                row: 7,
-                ..Position::default()
-            },
+            position: Position { step, row: 7, ..Position::default() },
             identity: "id".into(),
             tensors: BTreeMap::new(),
         };
@@ -346,10 +316,7 @@ mod tests {
         let c = c.expect("a checkpoint was saved");
         assert!(broken.is_empty());
         assert_eq!(c.position, sample(20)?.position);
-        assert_eq!(
-            c.section("param")["main/w"].to_vec2::<f32>()?,
-            [[1.0, 2.0], [3.0, 20.0]]
-        );
+        assert_eq!(c.section("param")["main/w"].to_vec2::<f32>()?, [[1.0, 2.0], [3.0, 20.0]]);
         Ok(())
     }
 
@@ -371,10 +338,7 @@ mod tests {
             let c = c.expect("the older checkpoint is whole");
             // A flip inside the metadata may leave a readable file; its tensors are then untouched.
             let w = c.section("param")["main/w"].to_vec2::<f32>()?;
-            assert!(
-                w[1][1] == c.position.step as f32 || w[1][1] == 2.0,
-                "flip at {i}: {w:?}"
-            );
+            assert!(w[1][1] == c.position.step as f32 || w[1][1] == 2.0, "flip at {i}: {w:?}");
         }
         Ok(())
     }

@@ -14,11 +14,7 @@ use crate::{Error, Result};
 /// On unknown keys and on values of another type than the default's.
 pub fn merge(base: &mut Table, over: &Table, prefix: &str) -> Result<()> {
     for (key, value) in over {
-        let path = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         let Some(slot) = base.get_mut(key) else {
             return Err(unknown_key(&path, key, base, prefix));
         };
@@ -35,13 +31,9 @@ pub fn merge(base: &mut Table, over: &Table, prefix: &str) -> Result<()> {
 /// # Errors
 /// On unknown keys and unusable values.
 pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
-    let (key, text) = assignment.split_once('=').ok_or_else(|| {
-        Error::config(
-            "--set",
-            "key=value, e.g. train.lr=3e-4",
-            format!("'{assignment}'"),
-        )
-    })?;
+    let (key, text) = assignment
+        .split_once('=')
+        .ok_or_else(|| Error::config("--set", "key=value, e.g. train.lr=3e-4", format!("'{assignment}'")))?;
     let (key, text) = (key.trim(), text.trim());
     let value = parse_value(text);
     let mut over = Table::new();
@@ -59,10 +51,7 @@ pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
 /// # Errors
 /// If a value does not fit its field.
 pub fn read<T: DeserializeOwned>(table: &Table, what: &str) -> Result<T> {
-    table
-        .clone()
-        .try_into()
-        .map_err(|e: toml::de::Error| Error::config(what, "valid values", e.message()))
+    table.clone().try_into().map_err(|e: toml::de::Error| Error::config(what, "valid values", e.message()))
 }
 
 /// One value of a checked table; `section` is its dotted path, for messages.
@@ -71,13 +60,8 @@ pub fn read<T: DeserializeOwned>(table: &Table, what: &str) -> Result<T> {
 /// If the key is absent or its value does not fit.
 pub fn get<T: DeserializeOwned>(table: &Table, key: &str, section: &str) -> Result<T> {
     let path = format!("{section}.{key}");
-    let value = table
-        .get(key)
-        .ok_or_else(|| Error::config(&path, "a value", "none"))?;
-    value
-        .clone()
-        .try_into()
-        .map_err(|e: toml::de::Error| Error::config(path, e.message().trim(), value))
+    let value = table.get(key).ok_or_else(|| Error::config(&path, "a value", "none"))?;
+    value.clone().try_into().map_err(|e: toml::de::Error| Error::config(path, e.message().trim(), value))
 }
 
 /// A TOML value if it parses as one, else the text itself as a string.
@@ -93,17 +77,9 @@ fn unknown_key(path: &str, key: &str, base: &Table, prefix: &str) -> Error {
     match Error::unknown("key", key, base.keys().map(String::as_str)) {
         Error::Unknown { kind, nearest, .. } => {
             let dotted = |n: String| {
-                if prefix.is_empty() {
-                    n
-                } else {
-                    format!("{prefix}.{n}")
-                }
+                if prefix.is_empty() { n } else { format!("{prefix}.{n}") }
             };
-            Error::Unknown {
-                kind,
-                name: path.to_string(),
-                nearest: nearest.map(dotted),
-            }
+            Error::Unknown { kind, name: path.to_string(), nearest: nearest.map(dotted) }
         }
         e => e,
     }
@@ -121,11 +97,7 @@ fn coerce(path: &str, default: &Value, value: &Value) -> Result<Value> {
         }
         (Value::Array(_), Value::Array(a)) => Ok(Value::Array(a.clone())),
         (d, v) if std::mem::discriminant(d) == std::mem::discriminant(v) => Ok(v.clone()),
-        (d, v) => Err(Error::config(
-            path,
-            format!("{} like {d}", kind(d)),
-            format!("{} {v}", kind(v)),
-        )),
+        (d, v) => Err(Error::config(path, format!("{} like {d}", kind(d)), format!("{} {v}", kind(v)))),
     }
 }
 
@@ -169,14 +141,8 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let e = |s: &str| set(&mut base(), s).unwrap_err().to_string();
-        assert_eq!(
-            e("train.lrr=1"),
-            "unknown key 'train.lrr', did you mean 'train.lr'?"
-        );
-        assert_eq!(
-            e("train.lr=fast"),
-            "train.lr: expected a number like 0.001, got a string \"fast\""
-        );
+        assert_eq!(e("train.lrr=1"), "unknown key 'train.lrr', did you mean 'train.lr'?");
+        assert_eq!(e("train.lr=fast"), "train.lr: expected a number like 0.001, got a string \"fast\"");
         assert!(e("train.lr").starts_with("--set: expected key=value"));
         assert!(e("train.lr=inf").contains("finite"));
         assert!(e("=").contains("unknown key"));

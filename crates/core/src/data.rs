@@ -105,12 +105,7 @@ impl Batch {
     /// Rows that are only `x`, numbered from 0.
     pub fn of(x: Tensor) -> Self {
         let b = x.dims().first().copied().unwrap_or(0) as u64;
-        Self {
-            x,
-            label: None,
-            source: None,
-            rows: 0..b,
-        }
+        Self { x, label: None, source: None, rows: 0..b }
     }
 
     /// Number of rows.
@@ -189,11 +184,7 @@ pub struct RowStream<'a> {
 impl<'a> RowStream<'a> {
     /// Starts at address `position`.
     pub fn new(data: &'a dyn Dataset, split: Split, position: u64) -> Self {
-        Self {
-            data,
-            split,
-            position,
-        }
+        Self { data, split, position }
     }
 
     /// The address of the next row: with the data set, the whole state.
@@ -213,9 +204,7 @@ impl Stream for RowStream<'_> {
     }
 
     fn next(&mut self, b: usize) -> Result<Batch> {
-        let batch = self
-            .data
-            .rows(self.split, self.position..self.position + b as u64)?;
+        let batch = self.data.rows(self.split, self.position..self.position + b as u64)?;
         self.position += b as u64;
         Ok(batch)
     }

@@ -29,11 +29,7 @@ impl Ema {
             .into_iter()
             .map(|(n, v)| Ok((n, Var::from_tensor(&v.as_tensor().copy()?.detach())?)))
             .collect::<Result<_>>()?;
-        Ok(Self {
-            decay,
-            updates: 0,
-            shadow,
-        })
+        Ok(Self { decay, updates: 0, shadow })
     }
 
     /// Moves towards the present weights.
@@ -55,10 +51,7 @@ impl Ema {
     /// # Errors
     /// If copying fails.
     pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
-        self.shadow
-            .iter()
-            .map(|(n, v)| Ok((n.clone(), v.as_tensor().copy()?.detach())))
-            .collect()
+        self.shadow.iter().map(|(n, v)| Ok((n.clone(), v.as_tensor().copy()?.detach()))).collect()
     }
 
     /// Restores averages and the count of updates.
@@ -90,9 +83,7 @@ mod tests {
     #[test]
     fn averages_follow_the_closed_form() -> Result<()> {
         let params = ParamStore::new(&Noise::new(0), DType::F64, &Device::Cpu);
-        params
-            .group("g")
-            .get_with_hints(1, "w", candle_nn::Init::Const(1.0))?;
+        params.group("g").get_with_hints(1, "w", candle_nn::Init::Const(1.0))?;
         let mut ema = Ema::new(&params, 0.3)?;
         let var = &params.entries()[0].1;
         let mut want = 1.0f64;

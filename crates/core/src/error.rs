@@ -120,28 +120,17 @@ impl Error {
 
     /// A file whose contents cannot be used.
     pub fn file(path: impl AsRef<Path>, problem: impl Into<String>) -> Error {
-        Error::File {
-            path: path.as_ref().to_path_buf(),
-            problem: problem.into(),
-        }
+        Error::File { path: path.as_ref().to_path_buf(), problem: problem.into() }
     }
 
     /// A bad value for a key or flag.
     pub fn config(key: impl Into<String>, expected: impl Into<String>, got: impl ToString) -> Error {
-        Error::Config {
-            key: key.into(),
-            expected: expected.into(),
-            got: got.to_string(),
-        }
+        Error::Config { key: key.into(), expected: expected.into(), got: got.to_string() }
     }
 
     /// Data that does not fit.
     pub fn data(what: impl Into<String>, expected: impl Into<String>, got: impl ToString) -> Error {
-        Error::Data {
-            what: what.into(),
-            expected: expected.into(),
-            got: got.to_string(),
-        }
+        Error::Data { what: what.into(), expected: expected.into(), got: got.to_string() }
     }
 
     /// An unknown name, with the nearest of the valid ones.
@@ -152,11 +141,7 @@ impl Error {
             .min()
             .filter(|(d, v)| *d <= 2.max(v.len() / 3))
             .map(|(_, v)| v.to_string());
-        Error::Unknown {
-            kind,
-            name: name.to_string(),
-            nearest,
-        }
+        Error::Unknown { kind, name: name.to_string(), nearest }
     }
 }
 

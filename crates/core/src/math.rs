@@ -18,11 +18,7 @@ pub fn softplus(x: &Tensor) -> candle_core::Result<Tensor> {
 /// # Errors
 /// If a tensor operation fails.
 pub fn sum_event(x: &Tensor) -> candle_core::Result<Tensor> {
-    if x.rank() <= 1 {
-        Ok(x.clone())
-    } else {
-        x.flatten_from(1)?.sum(D::Minus1)
-    }
+    if x.rank() <= 1 { Ok(x.clone()) } else { x.flatten_from(1)?.sum(D::Minus1) }
 }
 
 /// `log N(x; 0, I)`, `(b, …) → (b,)`.
@@ -92,19 +88,14 @@ mod tests {
     fn softplus_has_slope_one_half_at_zero() -> Result<()> {
         let x = candle_core::Var::new(&[0f64], &Device::Cpu)?;
         let grads = softplus(x.as_tensor())?.sum_all()?.backward()?;
-        assert_eq!(
-            grads.get(x.as_tensor()).map(Tensor::to_vec1::<f64>).transpose()?,
-            Some(vec![0.5])
-        );
+        assert_eq!(grads.get(x.as_tensor()).map(Tensor::to_vec1::<f64>).transpose()?, Some(vec![0.5]));
         Ok(())
     }
 
     #[test]
     fn the_sum_over_the_event_is_the_sum_of_its_elements() -> Result<()> {
-        let (l, x) = (
-            t(&[1.0, -2.0, 0.3, 4.0]).reshape((2, 1, 2))?,
-            t(&[1.0, 0.0, 0.5, 0.2]).reshape((2, 1, 2))?,
-        );
+        let (l, x) =
+            (t(&[1.0, -2.0, 0.3, 4.0]).reshape((2, 1, 2))?, t(&[1.0, 0.0, 0.5, 0.2]).reshape((2, 1, 2))?);
         let rows = bce_with_logits_event(&l, &x)?.to_vec1::<f64>()?;
         let elements = sum_event(&bce_with_logits(&l, &x)?)?.to_vec1::<f64>()?;
         for (a, b) in rows.iter().zip(elements) {
@@ -127,11 +118,7 @@ mod tests {
     fn normals_agree_with_their_formula() -> Result<()> {
         let (x, m, lv) = (0.7f64, -0.3f64, 0.4f64);
         let want = -0.5 * ((x - m).powi(2) / lv.exp() + lv + (std::f64::consts::TAU).ln());
-        let got = log_normal(
-            &t(&[x]).unsqueeze(1)?,
-            &t(&[m]).unsqueeze(1)?,
-            &t(&[lv]).unsqueeze(1)?,
-        )?;
+        let got = log_normal(&t(&[x]).unsqueeze(1)?, &t(&[m]).unsqueeze(1)?, &t(&[lv]).unsqueeze(1)?)?;
         assert!((got.to_vec1::<f64>()?[0] - want).abs() < 1e-14);
         Ok(())
     }
@@ -143,9 +130,7 @@ mod tests {
         let inf = f64::INFINITY;
         for dtype in [candle_core::DType::F32, candle_core::DType::F64] {
             let x = Tensor::new(&[[-inf, -inf], [-inf, 3.0], [inf, 3.0]], &Device::Cpu)?.to_dtype(dtype)?;
-            let y = log_sum_exp(&x)?
-                .to_dtype(candle_core::DType::F64)?
-                .to_vec1::<f64>()?;
+            let y = log_sum_exp(&x)?.to_dtype(candle_core::DType::F64)?.to_vec1::<f64>()?;
             assert_eq!(y, [-inf, 3.0, inf]);
         }
         Ok(())

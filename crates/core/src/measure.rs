@@ -78,13 +78,7 @@ pub struct Evidence {
 impl Evidence {
     /// Evidence without a tolerance, about a density of `x` as the stream gives it.
     pub fn new(kind: Kind, method: impl Into<String>, space: Space) -> Self {
-        Self {
-            kind,
-            method: method.into(),
-            space,
-            tolerance: None,
-            discrete: false,
-        }
+        Self { kind, method: method.into(), space, tolerance: None, discrete: false }
     }
 }
 

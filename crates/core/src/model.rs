@@ -83,10 +83,7 @@ pub struct Turn {
 impl Turn {
     /// A mini-batch for the parameters of `group`.
     pub fn mini(group: &'static str) -> Self {
-        Self {
-            group,
-            need: Need::Mini,
-        }
+        Self { group, need: Need::Mini }
     }
 }
 

@@ -29,28 +29,19 @@ pub struct Noise {
 impl Noise {
     /// The root stream of a seed.
     pub fn new(seed: u64) -> Self {
-        Self {
-            key: digest(&[b"genzoo noise 1", &seed.to_le_bytes()]),
-            position: 0,
-        }
+        Self { key: digest(&[b"genzoo noise 1", &seed.to_le_bytes()]), position: 0 }
     }
 
     /// An independent stream named `name`. Depends on the key, not on the position.
     #[must_use]
     pub fn fork(&self, name: &str) -> Self {
-        Self {
-            key: digest(&[&self.key, b"name", name.as_bytes()]),
-            position: 0,
-        }
+        Self { key: digest(&[&self.key, b"name", name.as_bytes()]), position: 0 }
     }
 
     /// The independent stream number `index`: of a step, a row, a chain.
     #[must_use]
     pub fn at(&self, index: u64) -> Self {
-        Self {
-            key: digest(&[&self.key, b"index", &index.to_le_bytes()]),
-            position: 0,
-        }
+        Self { key: digest(&[&self.key, b"index", &index.to_le_bytes()]), position: 0 }
     }
 
     /// How many words have been drawn: with the key, the whole state.
@@ -65,12 +56,7 @@ impl Noise {
         self.position += n as u64;
         let mut bytes = vec![0u8; 4 * n];
         rng.fill_bytes(&mut bytes);
-        bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|w| u32::from_le_bytes(*w))
-            .collect()
+        bytes.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect()
     }
 
     /// `n` uniforms on the open interval (0, 1): midpoints of 2³² cells, never 0 or 1.
@@ -98,10 +84,7 @@ impl Noise {
         if bound == 0 {
             return Vec::new();
         }
-        self.words(n)
-            .into_iter()
-            .map(|w| ((u128::from(w) * bound as u128) >> 32) as usize)
-            .collect()
+        self.words(n).into_iter().map(|w| ((u128::from(w) * bound as u128) >> 32) as usize).collect()
     }
 
     /// A uniformly distributed permutation of `0..n` (Fisher–Yates, one word per exchange).
@@ -155,11 +138,8 @@ impl Noise {
     /// # Errors
     /// If the device or dtype refuses.
     pub fn rademacher_like(&mut self, x: &Tensor) -> Result<Tensor> {
-        let v = self
-            .words(x.elem_count())
-            .into_iter()
-            .map(|w| if w >> 31 == 0 { -1.0 } else { 1.0 })
-            .collect();
+        let v =
+            self.words(x.elem_count()).into_iter().map(|w| if w >> 31 == 0 { -1.0 } else { 1.0 }).collect();
         tensor(v, x.shape().clone(), x.dtype(), x.device())
     }
 }
@@ -220,11 +200,7 @@ mod tests {
         let m = |p: i32| z.iter().map(|x| x.powi(p)).sum::<f64>() / nf;
         // Variances of the sample moments of a standard normal: 1, 2, 15, 96 over n.
         for (p, truth, var) in [(1, 0.0, 1.0f64), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)] {
-            assert!(
-                (m(p) - truth).abs() < 4.0 * (var / nf).sqrt(),
-                "moment {p}: {}",
-                m(p)
-            );
+            assert!((m(p) - truth).abs() < 4.0 * (var / nf).sqrt(), "moment {p}: {}", m(p));
         }
         let beyond = z.iter().filter(|x| x.abs() > 3.0).count() as f64 / nf;
         let p = 0.002_699_796;
@@ -242,9 +218,6 @@ mod tests {
             count[p[0] * 2 + usize::from(p[1] > p[2])] += 1;
         }
         // Each of the six has mean 1000 and standard deviation 29.
-        assert!(
-            count.iter().all(|&c| (f64::from(c) - 1000.0).abs() < 4.0 * 29.0),
-            "{count:?}"
-        );
+        assert!(count.iter().all(|&c| (f64::from(c) - 1000.0).abs() < 4.0 * 29.0), "{count:?}");
     }
 }

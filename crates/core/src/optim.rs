@@ -61,37 +61,13 @@ impl OptimConfig {
     /// See above; `prefix` is the dotted path of the table.
     pub fn check(&self, prefix: &str) -> Result<()> {
         let rule = |ok: bool, key: &str, want: &str, got: f64| {
-            if ok {
-                Ok(())
-            } else {
-                Err(Error::config(format!("{prefix}.{key}"), want, got))
-            }
+            if ok { Ok(()) } else { Err(Error::config(format!("{prefix}.{key}"), want, got)) }
         };
-        rule(
-            self.lr > 0.0 && self.lr.is_finite(),
-            "lr",
-            "a number > 0",
-            self.lr,
-        )?;
-        rule(
-            (0.0..1.0).contains(&self.beta1),
-            "beta1",
-            "a number in [0, 1)",
-            self.beta1,
-        )?;
-        rule(
-            (0.0..1.0).contains(&self.beta2),
-            "beta2",
-            "a number in [0, 1)",
-            self.beta2,
-        )?;
+        rule(self.lr > 0.0 && self.lr.is_finite(), "lr", "a number > 0", self.lr)?;
+        rule((0.0..1.0).contains(&self.beta1), "beta1", "a number in [0, 1)", self.beta1)?;
+        rule((0.0..1.0).contains(&self.beta2), "beta2", "a number in [0, 1)", self.beta2)?;
         rule(self.eps > 0.0, "eps", "a number > 0", self.eps)?;
-        rule(
-            self.weight_decay >= 0.0,
-            "weight_decay",
-            "a number ≥ 0",
-            self.weight_decay,
-        )?;
+        rule(self.weight_decay >= 0.0, "weight_decay", "a number ≥ 0", self.weight_decay)?;
         rule(self.clip >= 0.0, "clip", "a number ≥ 0 (0 is off)", self.clip)
     }
 
@@ -134,19 +110,10 @@ impl Optimizer {
         let slots = vars
             .into_iter()
             .map(|(name, var)| {
-                Ok(Slot {
-                    name,
-                    m: var.zeros_like()?.detach(),
-                    v: var.zeros_like()?.detach(),
-                    var,
-                })
+                Ok(Slot { name, m: var.zeros_like()?.detach(), v: var.zeros_like()?.detach(), var })
             })
             .collect::<Result<_>>()?;
-        Ok(Self {
-            config,
-            moves: 0,
-            slots,
-        })
+        Ok(Self { config, moves: 0, slots })
     }
 
     /// The configuration.
@@ -166,11 +133,7 @@ impl Optimizer {
     /// If the number or shape of the gradients differs from the variables'.
     pub fn step(&mut self, grads: &[Tensor], lr: f64) -> Result<f64> {
         if grads.len() != self.slots.len() {
-            return Err(Error::data(
-                "gradients",
-                format!("{} tensors", self.slots.len()),
-                grads.len(),
-            ));
+            return Err(Error::data("gradients", format!("{} tensors", self.slots.len()), grads.len()));
         }
         let mut squared = 0.0f64;
         for g in grads {
@@ -182,11 +145,7 @@ impl Optimizer {
         }
         self.moves += 1;
         let clip = self.config.clip;
-        let scale = if clip > 0.0 && norm > clip {
-            clip / norm
-        } else {
-            1.0
-        };
+        let scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
         let c = &self.config;
         for (slot, g) in self.slots.iter().zip(grads) {
             match c.optimizer {
@@ -319,11 +278,7 @@ mod tests {
                 opt.step(&[g], lr)?;
             }
             let got = var.to_vec1::<f64>()?[0];
-            assert!(
-                (got - scalar(rule, 20)).abs() < 1e-12,
-                "{rule:?}: {got} {}",
-                scalar(rule, 20)
-            );
+            assert!((got - scalar(rule, 20)).abs() < 1e-12, "{rule:?}: {got} {}", scalar(rule, 20));
         }
         Ok(())
     }
@@ -331,11 +286,7 @@ mod tests {
     #[test]
     fn clipping_rescales_to_the_norm() -> Result<()> {
         let var = Var::new(&[0.0f64, 0.0], &Device::Cpu)?;
-        let c = OptimConfig {
-            clip: 1.0,
-            weight_decay: 0.0,
-            ..config(Rule::Sgd)
-        };
+        let c = OptimConfig { clip: 1.0, weight_decay: 0.0, ..config(Rule::Sgd) };
         let mut opt = Optimizer::new(c, vec![("w".into(), var.clone())])?;
         let norm = opt.step(&[Tensor::new(&[30.0f64, 40.0], &Device::Cpu)?], 1.0)?;
         assert_eq!(norm, 50.0);

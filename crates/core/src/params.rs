@@ -25,20 +25,12 @@ impl ParamStore {
     /// An empty store; parameter `name` will start from `noise.fork(name)`.
     pub fn new(noise: &Noise, dtype: DType, device: &Device) -> Self {
         let noise = noise.fork("parameters");
-        Self {
-            inner: Arc::default(),
-            noise,
-            dtype,
-            device: device.clone(),
-        }
+        Self { inner: Arc::default(), noise, dtype, device: device.clone() }
     }
 
     /// A builder whose parameters are named `group/…`.
     pub fn group(&self, group: &str) -> VarBuilder<'static> {
-        let backend = GroupBackend {
-            store: self.clone(),
-            prefix: format!("{group}/"),
-        };
+        let backend = GroupBackend { store: self.clone(), prefix: format!("{group}/") };
         VarBuilder::from_backend(Box::new(backend), self.dtype, self.device.clone())
     }
 
@@ -60,11 +52,7 @@ impl ParamStore {
     /// Variables of one group, in order.
     pub fn of_group(&self, group: &str) -> Vec<(String, Var)> {
         let prefix = format!("{group}/");
-        self.lock()
-            .iter()
-            .filter(|(n, _)| n.starts_with(&prefix))
-            .cloned()
-            .collect()
+        self.lock().iter().filter(|(n, _)| n.starts_with(&prefix)).cloned().collect()
     }
 
     /// The groups in the order of their first parameter.
@@ -95,11 +83,7 @@ impl ParamStore {
             match tensors.get(name) {
                 None => problems.push(format!("missing {name} {:?}", var.dims())),
                 Some(t) if t.dims() != var.dims() => {
-                    problems.push(format!(
-                        "{name} has shape {:?} instead of {:?}",
-                        t.dims(),
-                        var.dims()
-                    ));
+                    problems.push(format!("{name} has shape {:?} instead of {:?}", t.dims(), var.dims()));
                 }
                 Some(_) => {}
             }
@@ -110,16 +94,8 @@ impl ParamStore {
         if !problems.is_empty() {
             let more = problems.len().saturating_sub(5);
             problems.truncate(5);
-            let tail = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
-            return Err(Error::data(
-                "weights",
-                "the parameters of this model",
-                problems.join("; ") + &tail,
-            ));
+            let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+            return Err(Error::data("weights", "the parameters of this model", problems.join("; ") + &tail));
         }
         for (name, var) in entries.iter() {
             if let Some(t) = tensors.get(name) {
@@ -134,10 +110,7 @@ impl ParamStore {
     /// # Errors
     /// If a copy fails.
     pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
-        self.lock()
-            .iter()
-            .map(|(n, v)| Ok((n.clone(), v.as_tensor().copy()?.detach())))
-            .collect()
+        self.lock().iter().map(|(n, v)| Ok((n.clone(), v.as_tensor().copy()?.detach()))).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(String, Var)>> {
@@ -175,11 +148,7 @@ impl ParamStore {
 fn initial(shape: &Shape, init: Init, noise: &mut Noise) -> Vec<f64> {
     let n = shape.elem_count();
     let uniform = |lo: f64, up: f64, noise: &mut Noise| {
-        noise
-            .uniforms(n)
-            .into_iter()
-            .map(|u| lo + (up - lo) * u)
-            .collect()
+        noise.uniforms(n).into_iter().map(|u| lo + (up - lo) * u).collect()
     };
     let normal =
         |mean: f64, sd: f64, noise: &mut Noise| noise.normals(n).into_iter().map(|z| mean + sd * z).collect();
@@ -187,11 +156,7 @@ fn initial(shape: &Shape, init: Init, noise: &mut Noise) -> Vec<f64> {
         Init::Const(c) => vec![c; n],
         Init::Uniform { lo, up } => uniform(lo, up, noise),
         Init::Randn { mean, stdev } => normal(mean, stdev, noise),
-        Init::Kaiming {
-            dist,
-            fan,
-            non_linearity,
-        } => {
+        Init::Kaiming { dist, fan, non_linearity } => {
             let fan: FanInOut = fan;
             let sd = non_linearity.gain() / (fan.for_shape(shape) as f64).sqrt();
             match dist {
@@ -209,8 +174,7 @@ struct GroupBackend {
 
 impl SimpleBackend for GroupBackend {
     fn get(&self, s: Shape, name: &str, h: Init, dtype: DType, dev: &Device) -> candle_core::Result<Tensor> {
-        self.store
-            .get_or_init(s, &format!("{}{name}", self.prefix), h, dtype, dev)
+        self.store.get_or_init(s, &format!("{}{name}", self.prefix), h, dtype, dev)
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
@@ -239,20 +203,14 @@ mod tests {
     #[test]
     fn initial_values_do_not_depend_on_the_order_of_creation() -> Result<()> {
         let (a, b) = (store(), store());
-        let init = Init::Randn {
-            mean: 0.0,
-            stdev: 1.0,
-        };
+        let init = Init::Randn { mean: 0.0, stdev: 1.0 };
         a.group("g").get_with_hints((2, 3), "x", init)?;
         a.group("g").get_with_hints(4, "y", init)?;
         b.group("g").get_with_hints(4, "y", init)?;
         b.group("g").get_with_hints((2, 3), "x", init)?;
         let (sa, sb) = (a.snapshot()?, b.snapshot()?);
         for (name, t) in &sa {
-            assert_eq!(
-                t.flatten_all()?.to_vec1::<f32>()?,
-                sb[name].flatten_all()?.to_vec1::<f32>()?
-            );
+            assert_eq!(t.flatten_all()?.to_vec1::<f32>()?, sb[name].flatten_all()?.to_vec1::<f32>()?);
         }
         assert_eq!(a.entries()[0].0, "g/x");
         Ok(())
@@ -278,10 +236,8 @@ mod tests {
         s.group("g").get_with_hints(2, "a", Init::Const(0.0))?;
         s.group("g").get_with_hints(2, "b", Init::Const(0.0))?;
         let t = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu);
-        let e = s
-            .load(&BTreeMap::from([("g/a".into(), t(3)?), ("g/c".into(), t(2)?)]))
-            .unwrap_err()
-            .to_string();
+        let e =
+            s.load(&BTreeMap::from([("g/a".into(), t(3)?), ("g/c".into(), t(2)?)])).unwrap_err().to_string();
         assert!(
             e.contains("g/a has shape [3] instead of [2]")
                 && e.contains("missing g/b")

@@ -56,11 +56,7 @@ impl Recipe {
     pub fn overlay(&mut self, over: &Table) -> Result<()> {
         for (section, value) in over {
             let Value::Table(t) = value else {
-                return Err(Error::config(
-                    section,
-                    "a table: [model], [train], [sample] or [eval]",
-                    value,
-                ));
+                return Err(Error::config(section, "a table: [model], [train], [sample] or [eval]", value));
             };
             match section.as_str() {
                 "model" => config::merge(&mut self.model, t, "model")?,
@@ -80,11 +76,7 @@ impl Recipe {
     /// As [`Recipe::overlay`].
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         let (key, text) = assignment.split_once('=').ok_or_else(|| {
-            Error::config(
-                "--set",
-                "key=value, e.g. train.lr=3e-4",
-                format!("'{assignment}'"),
-            )
+            Error::config("--set", "key=value, e.g. train.lr=3e-4", format!("'{assignment}'"))
         })?;
         let mut value = config::parse_value(text.trim());
         for part in key.trim().split('.').rev() {
@@ -165,11 +157,7 @@ fn choose(table: &Table, key: &'static str, section: &str, all: &[Choosable]) ->
         });
     };
     let mut options = defaults();
-    let over: Table = table
-        .iter()
-        .filter(|(k, _)| *k != key)
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+    let over: Table = table.iter().filter(|(k, _)| *k != key).map(|(k, v)| (k.clone(), v.clone())).collect();
     config::merge(&mut options, &over, section)?;
     Ok((name, options))
 }

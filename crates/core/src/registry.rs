@@ -41,8 +41,6 @@ pub struct NoZoo;
 
 impl Zoo for NoZoo {
     fn with(&self, path: &str, _: &mut dyn FnMut(Capabilities<'_>) -> Result<()>) -> Result<()> {
-        Err(Error::Unsupported(format!(
-            "no trained models can be reached from here (asked for '{path}')"
-        )))
+        Err(Error::Unsupported(format!("no trained models can be reached from here (asked for '{path}')")))
     }
 }

@@ -70,12 +70,7 @@ impl Standardizer {
             let inverse = sd.iter().map(|s| 1.0 / s).collect();
             Some([row(mean.clone())?, row(inverse)?, row(sd.clone())?])
         };
-        Ok(Self {
-            mean,
-            sd,
-            dims: spec.dims(),
-            rows,
-        })
+        Ok(Self { mean, sd, dims: spec.dims(), rows })
     }
 
     /// Statistics of the next [`Standardizer::ROWS`] rows, in f64. A dimension that does not vary is left unscaled.
@@ -84,10 +79,7 @@ impl Standardizer {
     /// If the rows cannot be read.
     pub fn fit(stream: &mut dyn Stream) -> Result<Self> {
         let spec = stream.spec().clone();
-        let n = stream
-            .epoch()
-            .map_or(Self::ROWS, |e| Self::ROWS.min(e as usize))
-            .max(2);
+        let n = stream.epoch().map_or(Self::ROWS, |e| Self::ROWS.min(e as usize)).max(2);
         let x = stream.next(n)?.x.to_dtype(DType::F64)?;
         let x = match spec.image() {
             Some(_) => x.flatten_all()?.unsqueeze(1)?,
@@ -95,11 +87,8 @@ impl Standardizer {
         };
         let mean = x.mean(0)?;
         let variance = x.broadcast_sub(&mean)?.sqr()?.mean(0)?;
-        let sd = variance
-            .to_vec1::<f64>()?
-            .into_iter()
-            .map(|v| if v > 1e-12 { v.sqrt() } else { 1.0 })
-            .collect();
+        let sd =
+            variance.to_vec1::<f64>()?.into_iter().map(|v| if v > 1e-12 { v.sqrt() } else { 1.0 }).collect();
         Self::new(mean.to_vec1()?, sd, &spec)
     }
 
@@ -286,12 +275,7 @@ mod tests {
     use crate::{Batch, Noise, Space};
 
     fn spec(shape: &[usize]) -> DataSpec {
-        DataSpec {
-            shape: shape.to_vec(),
-            space: Space::Continuous,
-            classes: None,
-            range: None,
-        }
+        DataSpec { shape: shape.to_vec(), space: Space::Continuous, classes: None, range: None }
     }
 
     struct Fixed(Tensor, DataSpec);
@@ -322,10 +306,7 @@ mod tests {
         let y = scaling.forward(&x)?;
         for (mean, square) in vec(&y.mean(0)?).into_iter().zip(vec(&y.sqr()?.mean(0)?)) {
             // The rows are kept in f32: 40 ± 0.2 has 200 s.d. of offset at 6e-8 relative.
-            assert!(
-                mean.abs() < 1e-4 && (square - 1.0).abs() < 1e-4,
-                "{mean} {square}"
-            );
+            assert!(mean.abs() < 1e-4 && (square - 1.0).abs() < 1e-4, "{mean} {square}");
         }
         for (a, b) in vec(&scaling.inverse(&y)?).into_iter().zip(vec(&x)) {
             assert!((a - b).abs() < 1e-5);
@@ -370,11 +351,7 @@ mod tests {
             let up = vec(&map.forward_and_ladj(&(&x + h)?)?.0);
             let down = vec(&map.forward_and_ladj(&(&x - h)?)?.0);
             let want: f64 = up.iter().zip(down).map(|(u, d)| ((u - d) / (2.0 * h)).ln()).sum();
-            assert!(
-                (vec(&ladj)[0] - want).abs() < 1e-3,
-                "{map:?}: {} {want}",
-                vec(&ladj)[0]
-            );
+            assert!((vec(&ladj)[0] - want).abs() < 1e-3, "{map:?}: {} {want}", vec(&ladj)[0]);
         }
         assert!(PixelMap::logit(0.0).is_err() && PixelMap::logit(0.5).is_err());
         Ok(())

@@ -96,36 +96,12 @@ impl TrainConfig {
             groups.insert(group.clone(), optim);
         }
         let rule = |ok: bool, key: &str, want: &str, got: String| {
-            if ok {
-                Ok(())
-            } else {
-                Err(Error::config(format!("train.{key}"), want, got))
-            }
+            if ok { Ok(()) } else { Err(Error::config(format!("train.{key}"), want, got)) }
         };
-        rule(
-            (1..=1 << 20).contains(&p.batch),
-            "batch",
-            "an integer from 1 to 1048576",
-            p.batch.to_string(),
-        )?;
-        rule(
-            (0.0..1.0).contains(&p.ema),
-            "ema",
-            "a number in [0, 1)",
-            p.ema.to_string(),
-        )?;
-        rule(
-            p.seconds >= 0.0 && p.seconds.is_finite(),
-            "seconds",
-            "a number ≥ 0",
-            p.seconds.to_string(),
-        )?;
-        rule(
-            p.log_every > 0,
-            "log_every",
-            "an integer ≥ 1",
-            p.log_every.to_string(),
-        )?;
+        rule((1..=1 << 20).contains(&p.batch), "batch", "an integer from 1 to 1048576", p.batch.to_string())?;
+        rule((0.0..1.0).contains(&p.ema), "ema", "a number in [0, 1)", p.ema.to_string())?;
+        rule(p.seconds >= 0.0 && p.seconds.is_finite(), "seconds", "a number ≥ 0", p.seconds.to_string())?;
+        rule(p.log_every > 0, "log_every", "an integer ≥ 1", p.log_every.to_string())?;
         Ok(Self {
             steps: p.steps,
             seconds: p.seconds,
@@ -197,37 +173,16 @@ impl<'a> Trainer<'a> {
         let params = model.params();
         let groups = params.groups();
         if let Some(stranger) = config.groups.keys().find(|g| !groups.contains(g)) {
-            return Err(Error::unknown(
-                "parameter group",
-                stranger,
-                groups.iter().map(String::as_str),
-            ));
+            return Err(Error::unknown("parameter group", stranger, groups.iter().map(String::as_str)));
         }
         let optimizers = groups
             .into_iter()
-            .map(|g| {
-                Ok((
-                    g.clone(),
-                    Optimizer::new(config.group(&g).clone(), params.of_group(&g))?,
-                ))
-            })
+            .map(|g| Ok((g.clone(), Optimizer::new(config.group(&g).clone(), params.of_group(&g))?)))
             .collect::<Result<_>>()?;
-        let ema = if config.ema > 0.0 {
-            Some(Ema::new(params, config.ema)?)
-        } else {
-            None
-        };
+        let ema = if config.ema > 0.0 { Some(Ema::new(params, config.ema)?) } else { None };
         let stream = RowStream::new(data, Split::Train, 0);
         let noise = noise.fork("train");
-        Ok(Self {
-            model,
-            stream,
-            config,
-            optimizers,
-            ema,
-            position: Position::default(),
-            noise,
-        })
+        Ok(Self { model, stream, config, optimizers, ema, position: Position::default(), noise })
     }
 
     /// The model as it stands.
@@ -293,9 +248,7 @@ impl<'a> Trainer<'a> {
                         .optimizer(turn.group)?
                         .vars()
                         .map(|v| {
-                            Ok(grads
-                                .get(v.as_tensor())
-                                .map_or_else(|| v.zeros_like(), |g| Ok(g.clone()))?)
+                            Ok(grads.get(v.as_tensor()).map_or_else(|| v.zeros_like(), |g| Ok(g.clone()))?)
                         })
                         .collect::<Result<Vec<_>>>()?;
                     self.apply(turn.group, &grads, value, &mut report)?;
@@ -306,9 +259,7 @@ impl<'a> Trainer<'a> {
                 }
                 Update::Done { log } => report.log.extend(log),
             }
-            report
-                .log
-                .extend(self.model.after(turn, &mut noise.fork("after"))?);
+            report.log.extend(self.model.after(turn, &mut noise.fork("after"))?);
         }
         if let Some((name, value)) = report.log.iter().find(|(_, v)| !v.is_finite()) {
             let (name, value) = (*name, *value);
@@ -422,35 +373,20 @@ impl<'a> Trainer<'a> {
     }
 
     fn optimizer(&self, group: &str) -> Result<&Optimizer> {
-        self.optimizers
-            .iter()
-            .find(|(g, _)| g == group)
-            .map(|(_, o)| o)
-            .ok_or_else(|| {
-                Error::unknown(
-                    "parameter group",
-                    group,
-                    self.optimizers.iter().map(|(g, _)| g.as_str()),
-                )
-            })
+        self.optimizers.iter().find(|(g, _)| g == group).map(|(_, o)| o).ok_or_else(|| {
+            Error::unknown("parameter group", group, self.optimizers.iter().map(|(g, _)| g.as_str()))
+        })
     }
 
     fn apply(&mut self, group: &str, grads: &[Tensor], loss: f64, report: &mut StepReport) -> Result<()> {
-        let lr = self
-            .optimizer(group)?
-            .config()
-            .rate(self.position.step, self.config.steps);
+        let lr = self.optimizer(group)?.config().rate(self.position.step, self.config.steps);
         let norm = match self.optimizers.iter_mut().find(|(g, _)| g == group) {
             Some((_, opt)) => opt.step(grads, lr)?,
             None => return Ok(()),
         };
         report.lr = lr;
         report.grad_norm = Some(norm);
-        if norm.is_finite() {
-            Ok(())
-        } else {
-            Err(self.diverged("the gradient", group, loss, norm))
-        }
+        if norm.is_finite() { Ok(()) } else { Err(self.diverged("the gradient", group, loss, norm)) }
     }
 
     fn diverged(&self, what: &'static str, group: &str, loss: f64, grad_norm: f64) -> Error {

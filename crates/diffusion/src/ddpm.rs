@@ -33,13 +33,7 @@ use crate::field::{AngleFlow, Field, turn};
 use crate::reverse::Step;
 
 /// The line of the registry.
-pub const ENTRY: Entry = Entry {
-    info: INFO,
-    spaces: &[Space::Continuous, Space::U8],
-    defaults,
-    tiny,
-    build,
-};
+pub const ENTRY: Entry = Entry { info: INFO, spaces: &[Space::Continuous, Space::U8], defaults, tiny, build };
 
 const INFO: ModelInfo = ModelInfo {
     name: "ddpm",
@@ -197,10 +191,7 @@ impl Ddpm {
 
     /// Predictions in standardised coordinates, with weights that no gradient reaches.
     fn field(&self) -> Field<Backbone> {
-        Field {
-            rotation: self.network.frozen(),
-            schedule: self.schedule,
-        }
+        Field { rotation: self.network.frozen(), schedule: self.schedule }
     }
 
     /// The last angle of training, in units of π/2: just below 1.
@@ -248,10 +239,7 @@ impl Model for Ddpm {
         let sigma = per_row(&|t| self.schedule.sigma(t))?;
         let epsilon = noise.fork("noise").normal_like(&data)?;
         let x_t = (rows::scale(&data, &alpha)? + rows::scale(&epsilon, &sigma)?)?;
-        let f = self
-            .network
-            .forward(&x_t, &per_row(&|t| turn(&self.schedule, t))?)?
-            .swap_remove(0);
+        let f = self.network.forward(&x_t, &per_row(&|t| turn(&self.schedule, t))?)?.swap_remove(0);
         let error = match self.weight {
             Weight::Noise => {
                 let predicted = (rows::scale(&x_t, &sigma)? + rows::scale(&f, &alpha)?)?;
@@ -262,10 +250,7 @@ impl Model for Ddpm {
                 (velocity - f)?
             }
         };
-        Ok(Update::Minimise {
-            loss: error.sqr()?.mean_all()?,
-            log: vec![],
-        })
+        Ok(Update::Minimise { loss: error.sqr()?.mean_all()?, log: vec![] })
     }
 
     fn samplers(&self) -> &[SamplerInfo] {
@@ -288,18 +273,11 @@ impl Model for Ddpm {
             }
             "probability_flow" => (
                 &SAMPLERS[2],
-                Method::Flow {
-                    scheme: scheme_of(options, "sample")?,
-                    warp: warp_of(options, "sample")?,
-                },
+                Method::Flow { scheme: scheme_of(options, "sample")?, warp: warp_of(options, "sample")? },
             ),
             _ => return Err(Error::unknown("sampler", name, SAMPLERS.iter().map(|s| s.name))),
         };
-        Ok(Box::new(ReverseSampler {
-            model: self,
-            info,
-            method,
-        }))
+        Ok(Box::new(ReverseSampler { model: self, info, method }))
     }
 
     fn densities(&self) -> &[DensityInfo] {
@@ -317,27 +295,21 @@ impl Model for Ddpm {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities {
-            score: Some(self),
-            velocity: Some(self),
-            ..Capabilities::default()
-        }
+        Capabilities { score: Some(self), velocity: Some(self), ..Capabilities::default() }
     }
 }
 
 /// In the coordinates of the data.
 impl Score for Ddpm {
     fn score(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
-        self.scaling
-            .gradient(&self.field().score(&self.scaling.forward(x)?, t)?)
+        self.scaling.gradient(&self.field().score(&self.scaling.forward(x)?, t)?)
     }
 }
 
 /// In the coordinates of the data: at `t = 1` the law is `N(m, s²)` of the scaling.
 impl Velocity for Ddpm {
     fn velocity(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
-        self.scaling
-            .velocity(&self.field().velocity(&self.scaling.forward(x)?, t)?)
+        self.scaling.velocity(&self.field().velocity(&self.scaling.forward(x)?, t)?)
     }
 
     fn velocity_vjp(&self, x: &Tensor, t: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
@@ -395,30 +367,17 @@ impl Sampler for ReverseSampler<'_> {
                 step.ancestral(x, prediction, &noise.normal_like(x)?)
             }),
             Method::Ddim { steps, eta } => self.discrete(steps, z, &mut calls, |step, x, prediction| {
-                let xi = if eta > 0.0 {
-                    Some(noise.normal_like(x)?)
-                } else {
-                    None
-                };
+                let xi = if eta > 0.0 { Some(noise.normal_like(x)?) } else { None };
                 step.ddim(prediction, eta, xi.as_ref())
             }),
             Method::Flow { scheme, warp } => {
-                let flow = transport::Warped {
-                    velocity: &counted,
-                    power: warp,
-                };
+                let flow = transport::Warped { velocity: &counted, power: warp };
                 let velocity = |tau: f64, x: &Tensor| flow.velocity(x, &rows::time(tau, x)?);
                 Ok(ode::integrate(&scheme, velocity, z, flow.clock(model.last_turn()), 0.0)?.x)
             }
         };
-        let x = transport::from_noise(
-            &model.spec,
-            &model.scaling,
-            model.params.device(),
-            draw.n,
-            noise,
-            push,
-        )?;
+        let x =
+            transport::from_noise(&model.spec, &model.scaling, model.params.device(), draw.n, noise, push)?;
         let evaluations = (calls + counted.evaluations().examples).div_ceil(draw.n as u64);
         Ok(Samples { x, evaluations })
     }

@@ -71,15 +71,9 @@ impl<M: Rotation> Field<M> {
     /// # Errors
     /// If the network fails.
     pub fn predict(&self, x: &Tensor, t: f64) -> Result<Prediction> {
-        let f = self
-            .rotation
-            .rotation(x, &rows::time(turn(&self.schedule, t), x)?)?
-            .detach();
+        let f = self.rotation.rotation(x, &rows::time(turn(&self.schedule, t), x)?)?.detach();
         let (alpha, sigma) = (self.schedule.alpha(t), self.schedule.sigma(t));
-        Ok(Prediction {
-            noise: ((x * sigma)? + (&f * alpha)?)?,
-            data: ((x * alpha)? - (&f * sigma)?)?,
-        })
+        Ok(Prediction { noise: ((x * sigma)? + (&f * alpha)?)?, data: ((x * alpha)? - (&f * sigma)?)? })
     }
 
     /// `f` of every time, `(b,)` in the dtype of `t`.

@@ -64,12 +64,7 @@ fn per_column(x: &Tensor, f: impl Fn(f64) -> f64) -> Result<Tensor> {
 }
 
 fn spec() -> DataSpec {
-    DataSpec {
-        shape: vec![2],
-        space: Space::Continuous,
-        classes: None,
-        range: None,
-    }
+    DataSpec { shape: vec![2], space: Space::Continuous, classes: None, range: None }
 }
 
 struct Gaussian(DataSpec);
@@ -88,10 +83,7 @@ impl Dataset for Gaussian {
             .clone()
             .flat_map(|i| {
                 let z = Noise::new(7).at(i).normals(2);
-                [
-                    1.0 + SD[0] * z[0],
-                    -3.0 + SD[1] * (RHO * z[0] + (1.0 - RHO * RHO).sqrt() * z[1]),
-                ]
+                [1.0 + SD[0] * z[0], -3.0 + SD[1] * (RHO * z[0] + (1.0 - RHO * RHO).sqrt() * z[1])]
             })
             .collect();
         let x = Tensor::from_vec(x, ((rows.end - rows.start) as usize, 2), &Device::Cpu)?;
@@ -107,20 +99,12 @@ impl Dataset for Gaussian {
 fn trained(steps: u64, changes: &[&str]) -> Result<Box<dyn Model>> {
     let data = Gaussian(spec());
     let mut recipe = Recipe::defaults(&ENTRY, &data.0)?;
-    for change in ["train.batch=256", "model.width=32", "model.layers=2"]
-        .iter()
-        .chain(changes)
-    {
+    for change in ["train.batch=256", "model.width=32", "model.layers=2"].iter().chain(changes) {
         recipe.set(change)?;
     }
     recipe.set(&format!("train.steps={steps}"))?;
     let noise = Noise::new(0);
-    let build = Build {
-        spec: &data.0,
-        device: &Device::Cpu,
-        zoo: &NoZoo,
-        noise: noise.fork("model"),
-    };
+    let build = Build { spec: &data.0, device: &Device::Cpu, zoo: &NoZoo, noise: noise.fork("model") };
     let model = (ENTRY.build)(&recipe.model, build)?;
     let mut trainer = Trainer::new(model, &data, TrainConfig::read(&recipe.train)?, &noise)?;
     trainer.run(|_, _| Ok(Control::Continue))?;
@@ -132,23 +116,13 @@ fn trained(steps: u64, changes: &[&str]) -> Result<Box<dyn Model>> {
 fn score_and_denoiser_are_those_of_the_law() -> Result<()> {
     let x = points()?;
     for schedule in schedules()? {
-        let field = Field {
-            rotation: Exact,
-            schedule,
-        };
+        let field = Field { rotation: Exact, schedule };
         for t in [0.01, 0.2, 0.5, 0.9, 0.99] {
             let score = per_column(&x, |sd| -1.0 / variance(&schedule, sd, t))?;
             assert_close(&field.score(&x, &rows::time(t, &x)?)?, &score, Tol::rel(1e-9));
             let prediction = field.predict(&x, t)?;
             let data = ((&x + (&score * schedule.sigma(t).powi(2))?)? / schedule.alpha(t))?;
-            assert_close(
-                &prediction.data,
-                &data,
-                Tol {
-                    abs: 1e-12,
-                    rel: 1e-6,
-                },
-            );
+            assert_close(&prediction.data, &data, Tol { abs: 1e-12, rel: 1e-6 });
             assert_close(&prediction.noise, &(score * -schedule.sigma(t))?, Tol::rel(1e-9));
         }
     }
@@ -161,10 +135,7 @@ fn score_and_denoiser_are_those_of_the_law() -> Result<()> {
 fn the_probability_flow_moves_the_law() -> Result<()> {
     let x = points()?;
     for schedule in schedules()? {
-        let field = Field {
-            rotation: Exact,
-            schedule,
-        };
+        let field = Field { rotation: Exact, schedule };
         for t in [0.01, 0.2, 0.5, 0.9, 0.99] {
             let h = 1e-6;
             let rate = |sd: f64| {
@@ -196,18 +167,12 @@ fn ddim_with_eta_one_is_ancestral() -> Result<()> {
     let mut noise = Noise::new(3);
     let x = points()?;
     for schedule in schedules()? {
-        let field = Field {
-            rotation: Exact,
-            schedule,
-        };
+        let field = Field { rotation: Exact, schedule };
         for (t, s) in [(1.0, 0.95), (0.7, 0.65), (0.3, 0.0), (0.02, 0.01)] {
             let prediction = field.predict(&x, t)?;
             let xi = noise.normal_like(&x)?;
             let step = Step::between(&schedule, t, s);
-            let (a, b) = (
-                step.ancestral(&x, &prediction, &xi)?,
-                step.ddim(&prediction, 1.0, Some(&xi))?,
-            );
+            let (a, b) = (step.ancestral(&x, &prediction, &xi)?, step.ddim(&prediction, 1.0, Some(&xi))?);
             assert_close(&a, &b, Tol { abs: 1e-9, rel: 1e-6 });
         }
     }
@@ -225,20 +190,14 @@ fn the_posterior_composes_with_the_forward_noise() -> Result<()> {
         let data = (draw()? * 0.5)?;
         let epsilon = draw()?;
         let x = ((&data * schedule.alpha(t))? + (&epsilon * schedule.sigma(t))?)?;
-        let truth = crate::field::Prediction {
-            noise: epsilon,
-            data: data.clone(),
-        };
+        let truth = crate::field::Prediction { noise: epsilon, data: data.clone() };
         let x_s = Step::between(&schedule, t, s).ancestral(&x, &truth, &draw()?)?;
         let residual = rows::host(&(x_s - (&data * schedule.alpha(s))?)?)?;
         let mean = residual.iter().sum::<f64>() / n as f64;
         let square = residual.iter().map(|r| r * r).sum::<f64>() / n as f64;
         let v = schedule.sigma(s).powi(2);
         assert!(mean.abs() < 4.0 * (v / n as f64).sqrt(), "{mean}");
-        assert!(
-            (square / v - 1.0).abs() < 4.0 * (2.0 / n as f64).sqrt(),
-            "{square} {v}"
-        );
+        assert!((square / v - 1.0).abs() < 4.0 * (2.0 / n as f64).sqrt(), "{square} {v}");
     }
     Ok(())
 }
@@ -250,11 +209,7 @@ fn a_trained_model_knows_a_gaussian() -> Result<()> {
     let n = 4000;
     let data = Gaussian(spec());
     let batch = data.rows(Split::Test, 0..1000)?;
-    for change in [
-        "model.schedule=cosine",
-        "model.schedule=linear",
-        "model.weight=velocity",
-    ] {
+    for change in ["model.schedule=cosine", "model.schedule=linear", "model.weight=velocity"] {
         let model = trained(600, &[change])?;
         for (info, evaluations) in model.samplers().iter().zip([200, 50, 60]) {
             let sampler = model.sampler(info.name, &(info.defaults)())?;
@@ -266,20 +221,12 @@ fn a_trained_model_knows_a_gaussian() -> Result<()> {
                 let m = column.iter().sum::<f64>() / n as f64;
                 let sd = (column.iter().map(|x| (x - m).powi(2)).sum::<f64>() / n as f64).sqrt();
                 // A short training leaves a few hundredths of a standard deviation.
-                assert!(
-                    (m - mean).abs() < 0.12 * SD[j],
-                    "{change} {}: mean {m}",
-                    info.name
-                );
+                assert!((m - mean).abs() < 0.12 * SD[j], "{change} {}: mean {m}", info.name);
                 assert!((sd / SD[j] - 1.0).abs() < 0.12, "{change} {}: sd {sd}", info.name);
             }
             let product = x.chunks(2).map(|x| (x[0] - 1.0) / SD[0] * (x[1] + 3.0) / SD[1]);
             let correlation = product.sum::<f64>() / n as f64;
-            assert!(
-                (correlation - RHO).abs() < 0.15,
-                "{change} {}: correlation {correlation}",
-                info.name
-            );
+            assert!((correlation - RHO).abs() < 0.15, "{change} {}: correlation {correlation}", info.name);
         }
         let density = model.density("ode", &(model.densities()[0].defaults)(), &mut Noise::new(3))?;
         let values = rows::host(&density.log_prob(&batch, &mut Noise::new(4))?.values)?;

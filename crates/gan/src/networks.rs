@@ -58,12 +58,7 @@ pub(crate) fn build(
             std::iter::once(from).chain(inner).chain([to]).collect()
         };
         let d = spec.dims();
-        let g = Mlp::new(
-            &widths(latent, d),
-            Activation::Relu,
-            Activation::Identity,
-            generator,
-        )?;
+        let g = Mlp::new(&widths(latent, d), Activation::Relu, Activation::Identity, generator)?;
         let d = Mlp::new(&widths(d, 1), leaky, Activation::Identity, critic)?;
         return Ok((Generator::Mlp(g), Critic::Mlp(d)));
     };
@@ -71,9 +66,7 @@ pub(crate) fn build(
     at_least_one("channels", c.channels)?;
     at_least_one("levels", c.levels)?;
     if h != w {
-        return Err(Error::Unsupported(format!(
-            "ns-gan needs square images, got {h}×{w}"
-        )));
+        return Err(Error::Unsupported(format!("ns-gan needs square images, got {h}×{w}")));
     }
     if c.levels > 8 || h >> c.levels == 0 {
         return Err(Error::config(
@@ -97,10 +90,7 @@ pub(crate) fn build(
         normalization: Normalization::Group,
         ..sizes
     };
-    Ok((
-        Generator::Conv(ConvDecoder::new(&sizes, generator)?),
-        Critic::Conv(critic),
-    ))
+    Ok((Generator::Conv(ConvDecoder::new(&sizes, generator)?), Critic::Conv(critic)))
 }
 
 fn at_least_one(key: &str, value: usize) -> Result<()> {

@@ -71,11 +71,7 @@ impl<M: Means> Field<M> {
     /// How much noise a stochastic sampler may add at `t`: it vanishes where the score grows without bound, so that
     /// their product stays finite. `t` without a bridge, `√(2t(1 − t))` on one.
     pub fn noise_strength(&self, t: f64) -> f64 {
-        if self.path.has_bridge() {
-            (2.0 * t * (1.0 - t)).max(0.0).sqrt()
-        } else {
-            t.max(0.0)
-        }
+        if self.path.has_bridge() { (2.0 * t * (1.0 - t)).max(0.0).sqrt() } else { t.max(0.0) }
     }
 
     /// `b`, differentiable in the means.

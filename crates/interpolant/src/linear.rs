@@ -35,13 +35,7 @@ use genzoo_numerics::{Counted, rows, transport};
 use crate::field::Field;
 
 /// The line of the registry.
-pub const ENTRY: Entry = Entry {
-    info: INFO,
-    spaces: &[Space::Continuous, Space::U8],
-    defaults,
-    tiny,
-    build,
-};
+pub const ENTRY: Entry = Entry { info: INFO, spaces: &[Space::Continuous, Space::U8], defaults, tiny, build };
 
 const INFO: ModelInfo = ModelInfo {
     name: "linear",
@@ -172,10 +166,7 @@ impl Linear {
 
     /// Velocity and score in standardised coordinates, with weights that no gradient reaches.
     fn field(&self) -> Field<Backbone> {
-        Field {
-            means: self.network.frozen(),
-            path: self.path,
-        }
+        Field { means: self.network.frozen(), path: self.path }
     }
 }
 
@@ -217,18 +208,12 @@ impl Model for Linear {
         let means = self.network.forward(&x_t, &t)?;
         let velocity = (&means[0] - (source - data)?)?.sqr()?.mean_all()?;
         let Some(eta) = means.get(1) else {
-            return Ok(Update::Minimise {
-                loss: velocity,
-                log: vec![],
-            });
+            return Ok(Update::Minimise { loss: velocity, log: vec![] });
         };
         let bridge = (eta - z)?.sqr()?.mean_all()?;
         let value = |x: &Tensor| -> Result<f64> { Ok(f64::from(x.to_scalar::<f32>()?)) };
         let log = vec![("velocity", value(&velocity)?), ("bridge", value(&bridge)?)];
-        Ok(Update::Minimise {
-            loss: (velocity + bridge)?,
-            log,
-        })
+        Ok(Update::Minimise { loss: (velocity + bridge)?, log })
     }
 
     fn samplers(&self) -> &[SamplerInfo] {
@@ -256,31 +241,19 @@ impl Model for Linear {
             return Err(Error::unknown("density", name, DENSITIES.iter().map(|d| d.name)));
         }
         let field = Box::new(self.field());
-        let density = OdeDensity::new(
-            field,
-            self.scaling.clone(),
-            &self.spec,
-            (0.0, 1.0),
-            options,
-            noise,
-        )?;
+        let density = OdeDensity::new(field, self.scaling.clone(), &self.spec, (0.0, 1.0), options, noise)?;
         Ok(Box::new(density))
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities {
-            velocity: Some(self),
-            score: Some(self),
-            ..Capabilities::default()
-        }
+        Capabilities { velocity: Some(self), score: Some(self), ..Capabilities::default() }
     }
 }
 
 /// In the coordinates of the data: at `t = 1` the law is `N(m, s²)` of the scaling.
 impl Velocity for Linear {
     fn velocity(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
-        self.scaling
-            .velocity(&self.field().velocity(&self.scaling.forward(x)?, t)?)
+        self.scaling.velocity(&self.field().velocity(&self.scaling.forward(x)?, t)?)
     }
 
     fn velocity_vjp(&self, x: &Tensor, t: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
@@ -293,8 +266,7 @@ impl Velocity for Linear {
 /// In the coordinates of the data.
 impl Score for Linear {
     fn score(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
-        self.scaling
-            .gradient(&self.field().score(&self.scaling.forward(x)?, t)?)
+        self.scaling.gradient(&self.field().score(&self.scaling.forward(x)?, t)?)
     }
 }
 
@@ -314,10 +286,7 @@ impl Sampler for OdeSampler<'_> {
         let counted = Counted::new(&field);
         let (spec, scaling, device) = (&self.model.spec, &self.model.scaling, self.model.params.device());
         let x = transport::from_noise(spec, scaling, device, draw.n, noise, |z, _| {
-            let flow = transport::Warped {
-                velocity: &counted,
-                power: self.warp,
-            };
+            let flow = transport::Warped { velocity: &counted, power: self.warp };
             let velocity = |tau: f64, x: &Tensor| flow.velocity(x, &rows::time(tau, x)?);
             Ok(ode::integrate(&self.scheme, velocity, z, 1.0, 0.0)?.x)
         })?;
@@ -343,11 +312,7 @@ impl<'a> SdeSampler<'a> {
         if epsilon < 0.0 {
             return Err(Error::config("sample.epsilon", "a number ≥ 0", epsilon));
         }
-        Ok(Self {
-            model,
-            steps,
-            epsilon,
-        })
+        Ok(Self { model, steps, epsilon })
     }
 }
 
@@ -364,16 +329,11 @@ impl Sampler for SdeSampler<'_> {
             let (b, s) = field.velocity_and_score(x, &rows::time(t, x)?)?;
             Ok((b - (s * (self.epsilon * field.noise_strength(t)))?)?)
         };
-        let times: Vec<f64> = (0..=self.steps)
-            .map(|i| 1.0 - i as f64 / self.steps as f64)
-            .collect();
+        let times: Vec<f64> = (0..=self.steps).map(|i| 1.0 - i as f64 / self.steps as f64).collect();
         let (spec, scaling, device) = (&self.model.spec, &self.model.scaling, self.model.params.device());
         let x = transport::from_noise(spec, scaling, device, draw.n, noise, |z, noise| {
             let strength = |t: f64, x: &Tensor| {
-                Ok(Tensor::new(
-                    &[(2.0 * self.epsilon * field.noise_strength(t)).sqrt() as f32],
-                    x.device(),
-                )?)
+                Ok(Tensor::new(&[(2.0 * self.epsilon * field.noise_strength(t)).sqrt() as f32], x.device())?)
             };
             sde::along(SdeSolver::EulerMaruyama, drift, strength, z, &times, noise)
         })?;

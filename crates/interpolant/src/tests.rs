@@ -33,20 +33,12 @@ impl Means for Exact {
     fn means(&self, x: &Tensor, t: &Tensor) -> Result<Vec<Tensor>> {
         let (host, times) = (rows::host(x)?, rows::host(t)?);
         let per = |f: &dyn Fn(f64, f64, f64) -> f64| -> Result<Tensor> {
-            let v: Vec<f64> = host
-                .iter()
-                .enumerate()
-                .map(|(i, x)| f(*x, SD[i % 2], times[i / 2]))
-                .collect();
+            let v: Vec<f64> = host.iter().enumerate().map(|(i, x)| f(*x, SD[i % 2], times[i / 2])).collect();
             Ok(Tensor::from_vec(v, x.shape(), x.device())?.to_dtype(x.dtype())?)
         };
         let v = per(&|x, sd, t| (t - (1.0 - t) * sd * sd) / self.variance(sd, t) * x)?;
         let eta = per(&|x, sd, t| self.path.gamma(t) / self.variance(sd, t) * x)?;
-        Ok(if self.path.has_bridge() {
-            vec![v, eta]
-        } else {
-            vec![v]
-        })
+        Ok(if self.path.has_bridge() { vec![v, eta] } else { vec![v] })
     }
 
     fn vjp(&self, x: &Tensor, t: &Tensor, u: &Tensor) -> Result<(Tensor, Tensor)> {
@@ -56,19 +48,11 @@ impl Means for Exact {
 
 fn field(bridge: f64) -> Result<Field<Exact>> {
     let path = LinearPath::new(bridge)?;
-    Ok(Field {
-        means: Exact { path },
-        path,
-    })
+    Ok(Field { means: Exact { path }, path })
 }
 
 fn spec() -> DataSpec {
-    DataSpec {
-        shape: vec![2],
-        space: Space::Continuous,
-        classes: None,
-        range: None,
-    }
+    DataSpec { shape: vec![2], space: Space::Continuous, classes: None, range: None }
 }
 
 struct Gaussian(DataSpec);
@@ -87,10 +71,7 @@ impl Dataset for Gaussian {
             .clone()
             .flat_map(|i| {
                 let z = Noise::new(7).at(i).normals(2);
-                [
-                    1.0 + SD[0] * z[0],
-                    -3.0 + SD[1] * (RHO * z[0] + (1.0 - RHO * RHO).sqrt() * z[1]),
-                ]
+                [1.0 + SD[0] * z[0], -3.0 + SD[1] * (RHO * z[0] + (1.0 - RHO * RHO).sqrt() * z[1])]
             })
             .collect();
         let x = Tensor::from_vec(x, ((rows.end - rows.start) as usize, 2), &Device::Cpu)?;
@@ -106,20 +87,12 @@ impl Dataset for Gaussian {
 fn trained(steps: u64, changes: &[&str]) -> Result<Box<dyn Model>> {
     let data = Gaussian(spec());
     let mut recipe = Recipe::defaults(&ENTRY, &data.0)?;
-    for change in ["train.batch=256", "model.width=32", "model.layers=2"]
-        .iter()
-        .chain(changes)
-    {
+    for change in ["train.batch=256", "model.width=32", "model.layers=2"].iter().chain(changes) {
         recipe.set(change)?;
     }
     recipe.set(&format!("train.steps={steps}"))?;
     let noise = Noise::new(0);
-    let build = Build {
-        spec: &data.0,
-        device: &Device::Cpu,
-        zoo: &NoZoo,
-        noise: noise.fork("model"),
-    };
+    let build = Build { spec: &data.0, device: &Device::Cpu, zoo: &NoZoo, noise: noise.fork("model") };
     let model = (ENTRY.build)(&recipe.model, build)?;
     let mut trainer = Trainer::new(model, &data, TrainConfig::read(&recipe.train)?, &noise)?;
     trainer.run(|_, _| Ok(Control::Continue))?;
@@ -194,11 +167,7 @@ fn a_trained_model_knows_a_gaussian() -> Result<()> {
     let model = trained(600, &[])?;
     let n = 4000;
     for (name, evaluations) in [("ode", 80), ("sde", 200)] {
-        let info = model
-            .samplers()
-            .iter()
-            .find(|s| s.name == name)
-            .map(|s| (s.defaults)());
+        let info = model.samplers().iter().find(|s| s.name == name).map(|s| (s.defaults)());
         let sampler = model.sampler(name, &info.unwrap_or_default())?;
         let samples = sampler.sample(&Draw::n(n), &mut Noise::new(2))?;
         assert_eq!(samples.evaluations, evaluations, "{name}");
@@ -213,10 +182,7 @@ fn a_trained_model_knows_a_gaussian() -> Result<()> {
         }
         let product = x.chunks(2).map(|x| (x[0] - 1.0) / SD[0] * (x[1] + 3.0) / SD[1]);
         let correlation = product.sum::<f64>() / n as f64;
-        assert!(
-            (correlation - RHO).abs() < 0.15,
-            "{name}: correlation {correlation}"
-        );
+        assert!((correlation - RHO).abs() < 0.15, "{name}: correlation {correlation}");
     }
     let data = Gaussian(spec());
     let batch = data.rows(Split::Test, 0..1000)?;
@@ -242,10 +208,7 @@ fn a_bridge_trains_its_second_head_and_samples() -> Result<()> {
     let s = rows::host(&score.score(&x, &rows::time(0.3, &x)?)?)?;
     // Standardised, V = (1 − t)² R + (t² + γ²) I with γ² = 2·¼·t(1 − t), and the score is −V⁻¹y/S.
     let t = 0.3f64;
-    let (same, cross) = (
-        (1.0 - t).powi(2) + t * t + 0.5 * t * (1.0 - t),
-        (1.0 - t).powi(2) * RHO,
-    );
+    let (same, cross) = ((1.0 - t).powi(2) + t * t + 0.5 * t * (1.0 - t), (1.0 - t).powi(2) * RHO);
     let determinant = same * same - cross * cross;
     let y = [0.8, -0.5];
     let want = [
@@ -254,22 +217,11 @@ fn a_bridge_trains_its_second_head_and_samples() -> Result<()> {
     ];
     for j in 0..2 {
         assert!(s[j].abs() < 0.4 / SD[j], "{j}: {} at the mean", s[j]);
-        assert!(
-            (s[2 + j] - want[j]).abs() < 0.5 / SD[j],
-            "{j}: {} {}",
-            s[2 + j],
-            want[j]
-        );
+        assert!((s[2 + j] - want[j]).abs() < 0.5 / SD[j], "{j}: {} {}", s[2 + j], want[j]);
     }
     let options = (model.samplers()[1].defaults)();
-    let x = model
-        .sampler("sde", &options)?
-        .sample(&Draw::n(2000), &mut Noise::new(1))?
-        .x;
+    let x = model.sampler("sde", &options)?.sample(&Draw::n(2000), &mut Noise::new(1))?.x;
     let mean = x.mean(0)?.to_vec1::<f32>()?;
-    assert!(
-        (mean[0] - 1.0).abs() < 0.1 && (mean[1] + 3.0).abs() < 0.4,
-        "{mean:?}"
-    );
+    assert!((mean[0] - 1.0).abs() < 0.1 && (mean[1] + 3.0).abs() < 0.4, "{mean:?}");
     Ok(())
 }

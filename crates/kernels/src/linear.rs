@@ -24,10 +24,7 @@ use crate::support::{
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, f: Activation) -> Result<Tensor> {
     let (outputs, inputs) = w.dims2()?;
     if x.rank() == 0 || x.dim(D::Minus1)? != inputs {
-        bail!(
-            "linear: the weight takes {inputs} inputs, x has shape {:?}",
-            x.dims()
-        );
+        bail!("linear: the weight takes {inputs} inputs, x has shape {:?}", x.dims());
     }
     if let Some(b) = bias
         && b.dims() != [outputs]
@@ -48,11 +45,7 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, f: Activation) -> R
             None => Tensor::zeros(outputs, w.dtype(), w.device())?,
         };
         let tracked = x.track_op() || w.track_op() || bias.track_op();
-        let op = Linear {
-            f,
-            keep: tracked && !slope_from_value(f),
-            slopes: OnceLock::new(),
-        };
+        let op = Linear { f, keep: tracked && !slope_from_value(f), slopes: OnceLock::new() };
         x.contiguous()?.apply_op3(&w.contiguous()?, &bias, op)?
     } else {
         act(&plain::linear(&x, w, bias)?, f)?
@@ -90,26 +83,12 @@ impl CustomOp3 for Linear {
             let (x, w, b) = (slice::<T>(xs, xl)?, slice::<T>(ws, wl)?, slice::<T>(bs, bl)?);
             let mut y = uninit::<T>(rows * outputs);
             let weights = View::rows(w, outputs, inputs, inputs).t();
-            product(
-                &mut y,
-                outputs,
-                false,
-                View::rows(x, rows, inputs, inputs),
-                weights,
-                Threads::All,
-            );
-            let mut slopes = if self.keep {
-                Some(uninit::<T>(y.len()))
-            } else {
-                None
-            };
+            product(&mut y, outputs, false, View::rows(x, rows, inputs, inputs), weights, Threads::All);
+            let mut slopes = if self.keep { Some(uninit::<T>(y.len())) } else { None };
             finish_rows(self.f, b, &mut y, slopes.as_deref_mut());
             if let Some(slopes) = slopes {
-                let _ = self.slopes.set(Tensor::from_vec(
-                    slopes,
-                    (rows, outputs),
-                    &candle_core::Device::Cpu,
-                )?);
+                let _ =
+                    self.slopes.set(Tensor::from_vec(slopes, (rows, outputs), &candle_core::Device::Cpu)?);
             }
             Ok(output(y, (rows, outputs)))
         })
@@ -126,21 +105,9 @@ impl CustomOp3 for Linear {
         refuse_second_order("linear")?;
         let d = pre_activation_grad(self.f, self.slopes.get(), y, g)?;
         with_real!(x.dtype(), T, {
-            let dx = if x.track_op() {
-                Some(matrix_product::<T>(&d, false, w, false)?)
-            } else {
-                None
-            };
-            let dw = if w.track_op() {
-                Some(matrix_product::<T>(&d, true, x, false)?)
-            } else {
-                None
-            };
-            let db = if b.track_op() {
-                Some(sum_rows_of::<T>(&d)?)
-            } else {
-                None
-            };
+            let dx = if x.track_op() { Some(matrix_product::<T>(&d, false, w, false)?) } else { None };
+            let dw = if w.track_op() { Some(matrix_product::<T>(&d, true, x, false)?) } else { None };
+            let db = if b.track_op() { Some(sum_rows_of::<T>(&d)?) } else { None };
             Ok((dx, dw, db))
         })
     }
@@ -152,9 +119,7 @@ fn finish_rows<T: Real>(f: Activation, bias: &[T], y: &mut [T], slopes: Option<&
     let rows = (16 * 1024 / width).max(1);
     let blocks = y.len().div_ceil(rows * width);
     let work = |block: &mut [T], slopes: Option<&mut [T]>| match slopes {
-        None => block
-            .chunks_mut(width)
-            .for_each(|row| finish_row(f, Bias::Each(bias), row, None)),
+        None => block.chunks_mut(width).for_each(|row| finish_row(f, Bias::Each(bias), row, None)),
         Some(s) => {
             for (row, s) in block.chunks_mut(width).zip(s.chunks_mut(width)) {
                 finish_row(f, Bias::Each(bias), row, Some(s));

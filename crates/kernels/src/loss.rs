@@ -89,10 +89,7 @@ impl CustomOp2 for Bce {
         let (_, width) = l1.shape().dims2()?;
         with_real!(s1.dtype(), T, {
             let (l, t) = (slice::<T>(s1, l1)?, slice::<T>(s2, l2)?);
-            let pairs = l
-                .par_chunks(width)
-                .zip(t.par_chunks(width))
-                .with_min_len(8 * 1024 / width + 1);
+            let pairs = l.par_chunks(width).zip(t.par_chunks(width)).with_min_len(8 * 1024 / width + 1);
             let rows: Vec<T> = pairs.map(|(l, t)| dispatch(BceRow(l, t))).collect();
             let len = rows.len();
             Ok(output(rows, len))

@@ -19,23 +19,11 @@ pub(crate) struct View<'a, T> {
 impl<'a, T> View<'a, T> {
     /// `data` holds `rows × cols` row by row, rows `stride` apart.
     pub(crate) fn rows(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Self {
-        Self {
-            data,
-            rows,
-            cols,
-            row: stride,
-            col: 1,
-        }
+        Self { data, rows, cols, row: stride, col: 1 }
     }
 
     pub(crate) fn t(self) -> Self {
-        Self {
-            rows: self.cols,
-            cols: self.rows,
-            row: self.col,
-            col: self.row,
-            ..self
-        }
+        Self { rows: self.cols, cols: self.rows, row: self.col, col: self.row, ..self }
     }
 
     fn last(&self) -> usize {
@@ -64,10 +52,7 @@ pub(crate) fn product<T: Real>(
     if m == 0 || n == 0 {
         return;
     }
-    assert!(
-        (m - 1) * stride + n <= out.len() && n <= stride,
-        "output of a matrix product out of bounds"
-    );
+    assert!((m - 1) * stride + n <= out.len() && n <= stride, "output of a matrix product out of bounds");
     if k == 0 {
         if !accumulate {
             for i in 0..m {
@@ -76,10 +61,7 @@ pub(crate) fn product<T: Real>(
         }
         return;
     }
-    assert!(
-        a.last() < a.data.len() && b.last() < b.data.len(),
-        "operand of a matrix product out of bounds"
-    );
+    assert!(a.last() < a.data.len() && b.last() < b.data.len(), "operand of a matrix product out of bounds");
     let parallelism = match threads {
         Threads::One => Parallelism::None,
         Threads::All => Parallelism::Rayon(0),
@@ -116,25 +98,15 @@ mod tests {
     use super::*;
 
     fn numbers(n: usize, seed: usize) -> Vec<f64> {
-        (0..n)
-            .map(|i| (((i * 7919 + seed * 104_729) % 1009) as f64) / 1009.0 - 0.5)
-            .collect()
+        (0..n).map(|i| (((i * 7919 + seed * 104_729) % 1009) as f64) / 1009.0 - 0.5).collect()
     }
 
     #[test]
     fn agrees_with_the_triple_loop_in_all_layouts() {
-        for (m, k, n) in [
-            (1, 1, 1),
-            (3, 5, 7),
-            (33, 2, 17),
-            (16, 70, 1),
-            (1, 9, 40),
-            (65, 64, 63),
-        ] {
+        for (m, k, n) in [(1, 1, 1), (3, 5, 7), (33, 2, 17), (16, 70, 1), (1, 9, 40), (65, 64, 63)] {
             let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-            let want: Vec<f64> = (0..m * n)
-                .map(|i| (0..k).map(|l| a[i / n * k + l] * b[l * n + i % n]).sum())
-                .collect();
+            let want: Vec<f64> =
+                (0..m * n).map(|i| (0..k).map(|l| a[i / n * k + l] * b[l * n + i % n]).sum()).collect();
             let transpose = |x: &[f64], r: usize, c: usize| -> Vec<f64> {
                 (0..r * c).map(|i| x[i % r * c + i / r]).collect()
             };

@@ -39,28 +39,14 @@ pub fn group_norm(
         bail!("group_norm: {groups} groups do not divide {c} channels");
     }
     if weight.dims() != [c] || bias.dims() != [c] {
-        bail!(
-            "group_norm: weight {:?} and bias {:?} must have shape [{c}]",
-            weight.dims(),
-            bias.dims()
-        );
+        bail!("group_norm: weight {:?} and bias {:?} must have shape [{c}]", weight.dims(), bias.dims());
     }
-    let f = if silu {
-        Activation::Silu
-    } else {
-        Activation::Identity
-    };
+    let f = if silu { Activation::Silu } else { Activation::Identity };
     if !is_fast(x) || keeps_gradient_graphs() {
         return plain::group_norm(x, groups, weight, bias, eps, f);
     }
-    let op = GroupNorm {
-        groups,
-        eps,
-        f,
-        statistics: OnceLock::new(),
-    };
-    x.contiguous()?
-        .apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+    let op = GroupNorm { groups, eps, f, statistics: OnceLock::new() };
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
 
 /// Normalises the last dimension: `x: (…, d)`, `weight, bias: (d)`.
@@ -70,21 +56,13 @@ pub fn group_norm(
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     if weight.dims() != [width] || bias.dims() != [width] {
-        bail!(
-            "layer_norm: weight {:?} and bias {:?} must have shape [{width}]",
-            weight.dims(),
-            bias.dims()
-        );
+        bail!("layer_norm: weight {:?} and bias {:?} must have shape [{width}]", weight.dims(), bias.dims());
     }
     if !is_fast(x) || keeps_gradient_graphs() {
         return plain::layer_norm(x, weight, bias, eps);
     }
-    let op = LayerNorm {
-        eps,
-        statistics: OnceLock::new(),
-    };
-    x.contiguous()?
-        .apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+    let op = LayerNorm { eps, statistics: OnceLock::new() };
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
 
 /// `(mean, 1 / √(variance + ε))` of a slice.
@@ -132,16 +110,7 @@ impl<T: Real> Job for Slope<'_, T> {
     type Out = (T, T);
     #[inline(always)]
     fn run(self) -> (T, T) {
-        let Self {
-            x,
-            g,
-            d,
-            mean,
-            scale,
-            weight,
-            bias,
-            silu,
-        } = self;
+        let Self { x, g, d, mean, scale, weight, bias, silu } = self;
         if silu {
             for ((d, &x), &g) in d.iter_mut().zip(x).zip(g) {
                 let a = weight * ((x - mean) * scale) + bias;
@@ -172,15 +141,7 @@ impl<T: Real> Job for Centre<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        let Self {
-            x,
-            d,
-            mean,
-            scale,
-            weight,
-            a,
-            b,
-        } = self;
+        let Self { x, d, mean, scale, weight, a, b } = self;
         for (d, &x) in d.iter_mut().zip(x) {
             *d = scale * (weight * *d - a - (x - mean) * scale * b);
         }
@@ -192,11 +153,7 @@ type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 /// The gradients of those arguments that are in a graph; frozen ones take none.
 fn tracked(args: [&Tensor; 3], grads: Gradients) -> Gradients {
     let [x, weight, bias] = args.map(Tensor::track_op);
-    (
-        grads.0.filter(|_| x),
-        grads.1.filter(|_| weight),
-        grads.2.filter(|_| bias),
-    )
+    (grads.0.filter(|_| x), grads.1.filter(|_| weight), grads.2.filter(|_| bias))
 }
 
 struct GroupNorm {
@@ -254,9 +211,7 @@ impl CustomOp3 for GroupNorm {
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, _: &Tensor, g: &Tensor) -> Result<Gradients> {
         refuse_second_order("group_norm")?;
-        let Some(statistics) = self.statistics.get() else {
-            bail!("group_norm: no forward pass was run")
-        };
+        let Some(statistics) = self.statistics.get() else { bail!("group_norm: no forward pass was run") };
         let g = g.contiguous()?;
         let all = with_real!(x.dtype(), T, {
             with_slice::<T, _>(x, |xs| {
@@ -291,55 +246,49 @@ impl GroupNorm {
         // Row i: the sums over image i of d (for β) and of d x̂ (for γ), channel by channel.
         let mut sums = uninit::<T>(b * 2 * c);
         let shared = Shared::new(&mut sums);
-        let blocks = dx
-            .par_chunks_mut(block)
-            .zip(x.par_chunks(block))
-            .zip(g.par_chunks(block))
-            .enumerate();
-        blocks
-            .with_min_len(8 * 1024 / block + 1)
-            .for_each(|(i, ((dx, x), g))| {
-                let (mean, scale) = (statistics[2 * i], statistics[2 * i + 1]);
-                let (image, first) = (i / self.groups, i % self.groups * channels);
-                // SAFETY: block i writes the channels of its own group in its own image, and no other block does.
-                let (by_bias, by_weight) = unsafe {
-                    (
-                        shared.part(image * 2 * c + first, channels),
-                        shared.part(image * 2 * c + c + first, channels),
-                    )
-                };
-                let (mut a, mut d) = (T::ZERO, T::ZERO);
-                for j in 0..channels {
-                    let at = j * plane..(j + 1) * plane;
-                    let weight = weight[first + j];
-                    let (sum, dot) = dispatch(Slope {
-                        x: &x[at.clone()],
-                        g: &g[at.clone()],
-                        d: &mut dx[at],
-                        mean,
-                        scale,
-                        weight,
-                        bias: bias[first + j],
-                        silu: self.f == Activation::Silu,
-                    });
-                    by_bias[j] = sum;
-                    by_weight[j] = dot;
-                    a += weight * sum;
-                    d += weight * dot;
-                }
-                for j in 0..channels {
-                    let at = j * plane..(j + 1) * plane;
-                    dispatch(Centre {
-                        x: &x[at.clone()],
-                        d: &mut dx[at],
-                        mean,
-                        scale,
-                        weight: weight[first + j],
-                        a: a / count,
-                        b: d / count,
-                    });
-                }
-            });
+        let blocks = dx.par_chunks_mut(block).zip(x.par_chunks(block)).zip(g.par_chunks(block)).enumerate();
+        blocks.with_min_len(8 * 1024 / block + 1).for_each(|(i, ((dx, x), g))| {
+            let (mean, scale) = (statistics[2 * i], statistics[2 * i + 1]);
+            let (image, first) = (i / self.groups, i % self.groups * channels);
+            // SAFETY: block i writes the channels of its own group in its own image, and no other block does.
+            let (by_bias, by_weight) = unsafe {
+                (
+                    shared.part(image * 2 * c + first, channels),
+                    shared.part(image * 2 * c + c + first, channels),
+                )
+            };
+            let (mut a, mut d) = (T::ZERO, T::ZERO);
+            for j in 0..channels {
+                let at = j * plane..(j + 1) * plane;
+                let weight = weight[first + j];
+                let (sum, dot) = dispatch(Slope {
+                    x: &x[at.clone()],
+                    g: &g[at.clone()],
+                    d: &mut dx[at],
+                    mean,
+                    scale,
+                    weight,
+                    bias: bias[first + j],
+                    silu: self.f == Activation::Silu,
+                });
+                by_bias[j] = sum;
+                by_weight[j] = dot;
+                a += weight * sum;
+                d += weight * dot;
+            }
+            for j in 0..channels {
+                let at = j * plane..(j + 1) * plane;
+                dispatch(Centre {
+                    x: &x[at.clone()],
+                    d: &mut dx[at],
+                    mean,
+                    scale,
+                    weight: weight[first + j],
+                    a: a / count,
+                    b: d / count,
+                });
+            }
+        });
         let mut total = vec![T::ZERO; 2 * c];
         add_rows(&mut total, &sums);
         let by_weight = total.split_off(c);
@@ -371,14 +320,7 @@ impl<T: Real> Job for Affine<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        let Self {
-            x,
-            y,
-            mean,
-            scale,
-            weight,
-            bias,
-        } = self;
+        let Self { x, y, mean, scale, weight, bias } = self;
         for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
             *y = (x - mean) * scale * w + b;
         }
@@ -401,16 +343,7 @@ impl<T: Real> Job for AffineGrad<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        let Self {
-            x,
-            g,
-            dx,
-            mean,
-            scale,
-            weight,
-            by_weight,
-            by_bias,
-        } = self;
+        let Self { x, g, dx, mean, scale, weight, by_weight, by_bias } = self;
         let n = T::of(x.len() as f64);
         for ((d, &g), &w) in dx.iter_mut().zip(g).zip(weight) {
             *d = g * w;
@@ -453,29 +386,16 @@ impl CustomOp3 for LayerNorm {
                 .for_each(|((y, x), kept)| {
                     let (mean, scale) = dispatch(Statistics(x, self.eps));
                     kept.copy_from_slice(&[mean, scale]);
-                    dispatch(Affine {
-                        x,
-                        y,
-                        mean,
-                        scale,
-                        weight,
-                        bias,
-                    });
+                    dispatch(Affine { x, y, mean, scale, weight, bias });
                 });
-            let _ = self.statistics.set(Tensor::from_vec(
-                statistics,
-                (rows, 2),
-                &candle_core::Device::Cpu,
-            )?);
+            let _ = self.statistics.set(Tensor::from_vec(statistics, (rows, 2), &candle_core::Device::Cpu)?);
             Ok(output(y, xl.shape()))
         })
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, _: &Tensor, g: &Tensor) -> Result<Gradients> {
         refuse_second_order("layer_norm")?;
-        let Some(statistics) = self.statistics.get() else {
-            bail!("layer_norm: no forward pass was run")
-        };
+        let Some(statistics) = self.statistics.get() else { bail!("layer_norm: no forward pass was run") };
         let g = g.contiguous()?;
         let all = with_real!(x.dtype(), T, {
             with_slice::<T, _>(x, |xs| {
@@ -509,23 +429,11 @@ fn layer_norm_grads<T: Real>(
         .map(|(((dx, x), g), statistics)| {
             let mut sums = vec![T::ZERO; 2 * width];
             let (by_weight, by_bias) = sums.split_at_mut(width);
-            let lines = dx
-                .chunks_mut(width)
-                .zip(x.chunks(width))
-                .zip(g.chunks(width))
-                .zip(statistics.chunks(2));
+            let lines =
+                dx.chunks_mut(width).zip(x.chunks(width)).zip(g.chunks(width)).zip(statistics.chunks(2));
             for (((dx, x), g), s) in lines {
                 let (mean, scale) = (s[0], s[1]);
-                dispatch(AffineGrad {
-                    x,
-                    g,
-                    dx,
-                    mean,
-                    scale,
-                    weight,
-                    by_weight,
-                    by_bias,
-                });
+                dispatch(AffineGrad { x, g, dx, mean, scale, weight, by_weight, by_bias });
             }
             sums
         })

@@ -83,13 +83,7 @@ pub fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, step: &AdamStep) -> 
                         par_blocks(w, |at, w| {
                             // SAFETY: blocks are disjoint ranges of parameter indices.
                             let (m, v) = unsafe { (m.part(at, w.len()), v.part(at, w.len())) };
-                            dispatch(AdamJob {
-                                g: &g[at..at + w.len()],
-                                w,
-                                m,
-                                v,
-                                c: coefficients,
-                            });
+                            dispatch(AdamJob { g: &g[at..at + w.len()], w, m, v, c: coefficients });
                         });
                         Ok(())
                     })
@@ -117,15 +111,7 @@ pub fn sgd(w: &Tensor, g: &Tensor, m: &Tensor, step: &SgdStep) -> Result<()> {
                     par_blocks(w, |at, w| {
                         // SAFETY: blocks are disjoint ranges of parameter indices.
                         let m = unsafe { m.part(at, w.len()) };
-                        dispatch(SgdJob {
-                            g: &g[at..at + w.len()],
-                            w,
-                            m,
-                            lr,
-                            momentum,
-                            decay,
-                            scale,
-                        });
+                        dispatch(SgdJob { g: &g[at..at + w.len()], w, m, lr, momentum, decay, scale });
                     });
                     Ok(())
                 })
@@ -145,13 +131,7 @@ pub fn ema(average: &Tensor, value: &Tensor, decay: f64) -> Result<()> {
         with_slice::<T, _>(&value, |x| {
             in_place::<T>(average, |average| {
                 let rest = T::of(1.0 - decay);
-                par_blocks(average, |at, a| {
-                    dispatch(EmaJob {
-                        x: &x[at..at + a.len()],
-                        a,
-                        rest,
-                    })
-                });
+                par_blocks(average, |at, a| dispatch(EmaJob { x: &x[at..at + a.len()], a, rest }));
                 Ok(())
             })
         })
@@ -170,11 +150,8 @@ pub fn squared_norm(x: &Tensor) -> Result<f64> {
     let x = x.contiguous()?;
     with_real!(x.dtype(), T, {
         with_slice::<T, _>(&x, |x| {
-            let partial: Vec<f64> = x
-                .par_chunks(BLOCK)
-                .with_min_len(4)
-                .map(|b| dispatch(SquaresJob(b)))
-                .collect();
+            let partial: Vec<f64> =
+                x.par_chunks(BLOCK).with_min_len(4).map(|b| dispatch(SquaresJob(b))).collect();
             Ok(partial.iter().sum())
         })
     })
@@ -230,15 +207,7 @@ impl<T: Real> Job for SgdJob<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        let Self {
-            g,
-            w,
-            m,
-            lr,
-            momentum,
-            decay,
-            scale,
-        } = self;
+        let Self { g, w, m, lr, momentum, decay, scale } = self;
         for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
             *m = momentum * *m + (scale * g + decay * *w);
             *w -= lr * *m;
@@ -313,16 +282,9 @@ fn same(what: &str, w: &Tensor, others: &[&Tensor]) -> Result<()> {
 fn address(x: &Tensor) -> Result<usize> {
     let (storage, _) = x.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
-        bail!(
-            "expected a parameter on the CPU, got one on {:?}",
-            x.device().location()
-        )
+        bail!("expected a parameter on the CPU, got one on {:?}", x.device().location())
     };
-    with_real!(
-        x.dtype(),
-        T,
-        Ok(T::cpu_storage_as_slice(storage)?.as_ptr() as usize)
-    )
+    with_real!(x.dtype(), T, Ok(T::cpu_storage_as_slice(storage)?.as_ptr() as usize))
 }
 
 /// Calls `f` with the elements of a contiguous CPU tensor, to be changed in place.
@@ -334,10 +296,7 @@ fn in_place<T: Real>(x: &Tensor, f: impl FnOnce(&mut [T]) -> Result<()>) -> Resu
         }
         fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
             let Some((start, end)) = layout.contiguous_offsets() else {
-                bail!(
-                    "expected a contiguous parameter, got strides {:?}",
-                    layout.stride()
-                )
+                bail!("expected a contiguous parameter, got strides {:?}", layout.stride())
             };
             match self.0.take() {
                 Some(f) => f(&mut T::as_mut_slice(storage)?[start..end]),

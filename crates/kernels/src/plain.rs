@@ -33,8 +33,7 @@ pub(crate) fn act(x: &Tensor, f: Activation, order: u8) -> Result<Tensor> {
         }
         (Activation::Silu, 2) => {
             let s = sigmoid(x)?;
-            s.mul(&one_minus(&s)?)?
-                .mul(&(x.mul(&s.affine(-2.0, 1.0)?)? + 2.0)?)
+            s.mul(&one_minus(&s)?)?.mul(&(x.mul(&s.affine(-2.0, 1.0)?)? + 2.0)?)
         }
         (Activation::Silu, _) => {
             let s = sigmoid(x)?;
@@ -79,10 +78,7 @@ pub(crate) fn act(x: &Tensor, f: Activation, order: u8) -> Result<Tensor> {
         (Activation::Elu, order) => {
             let positive = step(x)?;
             // The exponential of the positive side is cut off first: it may overflow.
-            let below = x
-                .mul(&one_minus(&positive)?)?
-                .exp()?
-                .mul(&one_minus(&positive)?)?;
+            let below = x.mul(&one_minus(&positive)?)?.exp()?.mul(&one_minus(&positive)?)?;
             match order {
                 0 => (x.mul(&positive)? + below)? - one_minus(&positive)?,
                 1 => positive + below,
@@ -136,9 +132,7 @@ pub(crate) fn conv_transpose2d(x: &Tensor, w: &Tensor, conv: Conv, size: (usize,
         .zip(w.chunk(conv.groups, 0)?)
         .map(|(x, w)| {
             // candle has one output padding for both directions; pad with zeros instead.
-            let y = x
-                .contiguous()?
-                .conv_transpose2d(&w.contiguous()?, 0, 0, conv.stride, 1)?;
+            let y = x.contiguous()?.conv_transpose2d(&w.contiguous()?, 0, 0, conv.stride, 1)?;
             let y = y.pad_with_zeros(2, 0, eh)?.pad_with_zeros(3, 0, ew)?;
             y.narrow(2, conv.padding, size.0)?.narrow(3, conv.padding, size.1)
         })
@@ -174,9 +168,7 @@ fn normalise(x: &Tensor, eps: f64) -> Result<Tensor> {
 
 pub(crate) fn upsample2(x: &Tensor) -> Result<Tensor> {
     let (b, c, h, w) = x.dims4()?;
-    x.reshape((b, c, h, 1, w, 1))?
-        .broadcast_as((b, c, h, 2, w, 2))?
-        .reshape((b, c, 2 * h, 2 * w))
+    x.reshape((b, c, h, 1, w, 1))?.broadcast_as((b, c, h, 2, w, 2))?.reshape((b, c, 2 * h, 2 * w))
 }
 
 pub(crate) fn sum_pool2(x: &Tensor) -> Result<Tensor> {

@@ -275,13 +275,9 @@ mod tests {
         assert_eq!(f32::soft_plus(1e4), 1e4);
         assert_eq!(f32::soft_plus(-1e4), 0.0);
         assert_eq!(f32::logistic(-1e4), 0.0);
-        for f in [
-            f32::exponential,
-            f32::hyperbolic_tangent,
-            f32::soft_plus,
-            f32::logistic,
-            f32::error_function,
-        ] {
+        for f in
+            [f32::exponential, f32::hyperbolic_tangent, f32::soft_plus, f32::logistic, f32::error_function]
+        {
             assert!(f(f32::NAN).is_nan());
         }
     }

@@ -16,11 +16,7 @@ use crate::support::{is_fast, output, slice, uninit, with_real, with_slice};
 pub fn sum_rows(x: &Tensor) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     let x = x.reshape(((), width))?;
-    if is_fast(&x) {
-        x.contiguous()?.apply_op1(SumRows)
-    } else {
-        x.sum(0)
-    }
+    if is_fast(&x) { x.contiguous()?.apply_op1(SumRows) } else { x.sum(0) }
 }
 
 /// Softmax over the last dimension, stable for any finite input.
@@ -29,11 +25,7 @@ pub fn sum_rows(x: &Tensor) -> Result<Tensor> {
 /// On scalars.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     x.dim(D::Minus1)?;
-    if is_fast(x) {
-        x.contiguous()?.apply_op1(Softmax)
-    } else {
-        plain::softmax(x)
-    }
+    if is_fast(x) { x.contiguous()?.apply_op1(Softmax) } else { plain::softmax(x) }
 }
 
 /// `ln Σ exp(x)` over the last dimension: `(…, d) → (…)`. A row of −∞ gives −∞.
@@ -42,11 +34,7 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 /// On scalars.
 pub fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
     x.dim(D::Minus1)?;
-    if is_fast(x) {
-        x.contiguous()?.apply_op1(LogSumExp)
-    } else {
-        plain::log_sum_exp(x)
-    }
+    if is_fast(x) { x.contiguous()?.apply_op1(LogSumExp) } else { plain::log_sum_exp(x) }
 }
 
 struct SumRows;
@@ -57,11 +45,7 @@ impl CustomOp1 for SumRows {
     }
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (_, width) = l.shape().dims2()?;
-        with_real!(
-            s.dtype(),
-            T,
-            Ok(output(column_sums(slice::<T>(s, l)?, width), width))
-        )
+        with_real!(s.dtype(), T, Ok(output(column_sums(slice::<T>(s, l)?, width), width)))
     }
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         g.broadcast_as(x.shape())?.contiguous().map(Some)

@@ -14,11 +14,7 @@ use crate::support::{is_fast, output, slice, uninit, with_real};
 /// On tensors that are not of rank 4.
 pub fn upsample2(x: &Tensor) -> Result<Tensor> {
     x.dims4()?;
-    if is_fast(x) {
-        x.contiguous()?.apply_op1(Upsample)
-    } else {
-        plain::upsample2(x)
-    }
+    if is_fast(x) { x.contiguous()?.apply_op1(Upsample) } else { plain::upsample2(x) }
 }
 
 /// `(b, c, h, w) → (b, c, ⌊h/2⌋, ⌊w/2⌋)`, the sum of each 2×2 block; an odd last row or column is left out.
@@ -27,11 +23,7 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
 /// On tensors that are not of rank 4.
 pub fn sum_pool2(x: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
-    if is_fast(x) && h > 1 && w > 1 {
-        x.contiguous()?.apply_op1(SumPool)
-    } else {
-        plain::sum_pool2(x)
-    }
+    if is_fast(x) && h > 1 && w > 1 { x.contiguous()?.apply_op1(SumPool) } else { plain::sum_pool2(x) }
 }
 
 /// The mean of each 2×2 block, as PyTorch's `avg_pool2d(2)`.
@@ -103,16 +95,8 @@ impl CustomOp1 for SumPool {
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let (_, _, h, w) = x.dims4()?;
         let dx = upsample2(g)?;
-        let dx = if h % 2 == 1 {
-            dx.pad_with_zeros(2, 0, 1)?
-        } else {
-            dx
-        };
-        let dx = if w % 2 == 1 {
-            dx.pad_with_zeros(3, 0, 1)?
-        } else {
-            dx
-        };
+        let dx = if h % 2 == 1 { dx.pad_with_zeros(2, 0, 1)? } else { dx };
+        let dx = if w % 2 == 1 { dx.pad_with_zeros(3, 0, 1)? } else { dx };
         Ok(Some(dx))
     }
 }
@@ -130,11 +114,7 @@ fn planes_per_task(plane: usize) -> usize {
 pub fn cat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let ((n, _, h, w), (n2, _, h2, w2)) = (a.dims4()?, b.dims4()?);
     if (n, h, w) != (n2, h2, w2) {
-        bail!(
-            "cat_channels: shapes {:?} and {:?} differ beyond their channels",
-            a.dims(),
-            b.dims()
-        );
+        bail!("cat_channels: shapes {:?} and {:?} differ beyond their channels", a.dims(), b.dims());
     }
     if is_fast(a) && is_fast(b) && a.dtype() == b.dtype() {
         a.contiguous()?.apply_op2(&b.contiguous()?, CatChannels)
@@ -180,9 +160,6 @@ impl CustomOp2 for CatChannels {
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (c, d) = (a.dim(1)?, b.dim(1)?);
-        Ok((
-            Some(g.narrow(1, 0, c)?.contiguous()?),
-            Some(g.narrow(1, c, d)?.contiguous()?),
-        ))
+        Ok((Some(g.narrow(1, 0, c)?.contiguous()?), Some(g.narrow(1, c, d)?.contiguous()?)))
     }
 }

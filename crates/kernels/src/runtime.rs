@@ -50,10 +50,7 @@ pub fn configure(threads: Option<usize>) -> Runtime {
                 std::env::set_var("CANDLE_NUM_THREADS", "1");
             }
             keep_freed_memory();
-            Runtime {
-                threads,
-                instructions: instructions(),
-            }
+            Runtime { threads, instructions: instructions() }
         })
         .clone()
 }
@@ -118,11 +115,7 @@ mod tests {
     fn the_stack_holds_deep_recursion() {
         fn depth(n: u64) -> u64 {
             let room = std::hint::black_box([n; 64]);
-            if n == 0 {
-                0
-            } else {
-                depth(n - 1) + u64::from(room[3] == n)
-            }
+            if n == 0 { 0 } else { depth(n - 1) + u64::from(room[3] == n) }
         }
         assert_eq!(run(|| depth(200_000)).unwrap(), 200_000);
     }

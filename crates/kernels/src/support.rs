@@ -39,10 +39,7 @@ pub(crate) fn with_slice<T: Real, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<
     let (storage, layout) = x.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => f(slice(storage, layout)?),
-        _ => bail!(
-            "expected a tensor on the CPU, got one on {:?}",
-            x.device().location()
-        ),
+        _ => bail!("expected a tensor on the CPU, got one on {:?}", x.device().location()),
     }
 }
 

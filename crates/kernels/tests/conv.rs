@@ -16,11 +16,7 @@ const NONE: Activation = Activation::Identity;
 type Case = ((usize, usize, usize, usize), (usize, usize, usize), Conv);
 
 fn cases() -> Vec<Case> {
-    let grouped = |stride, padding, groups| Conv {
-        stride,
-        padding,
-        groups,
-    };
+    let grouped = |stride, padding, groups| Conv { stride, padding, groups };
     vec![
         ((1, 1, 1, 1), (1, 1, 1), Conv::default()),
         ((2, 3, 5, 5), (4, 3, 3), Conv::same(3)),
@@ -45,10 +41,7 @@ fn values(x: &Tensor) -> Vec<f64> {
 fn slow_conv(x: &Tensor, w: &Tensor, conv: Conv) -> Tensor {
     let (b, c, h, width) = x.dims4().unwrap();
     let (o, ci, kh, kw) = w.dims4().unwrap();
-    let (oh, ow) = (
-        conv.output_size(h, kh).unwrap(),
-        conv.output_size(width, kw).unwrap(),
-    );
+    let (oh, ow) = (conv.output_size(h, kh).unwrap(), conv.output_size(width, kw).unwrap());
     let (xs, ws) = (values(x), values(w));
     let mut y = vec![0.0; b * o * oh * ow];
     for (i, y) in y.iter_mut().enumerate() {
@@ -69,11 +62,7 @@ fn slow_conv(x: &Tensor, w: &Tensor, conv: Conv) -> Tensor {
 
 fn inputs(case: &Case) -> (Tensor, Tensor, Tensor) {
     let ((b, c, h, w), (o, kh, kw), conv) = *case;
-    (
-        tensor(&[b, c, h, w], 1),
-        tensor(&[o, c / conv.groups, kh, kw], 2),
-        tensor(&[o], 3),
-    )
+    (tensor(&[b, c, h, w], 1), tensor(&[o, c / conv.groups, kh, kw], 2), tensor(&[o], 3))
 }
 
 fn dot(a: &Tensor, b: &Tensor) -> f64 {
@@ -85,23 +74,12 @@ fn convolution_is_its_definition() {
     for case in cases() {
         let (x, w, b) = inputs(&case);
         let want = slow_conv(&x, &w, case.2);
-        assert_close(
-            conv2d(&x, &w, None, case.2, NONE).unwrap(),
-            &want,
-            Tol::abs(1e-12),
-        );
+        assert_close(conv2d(&x, &w, None, case.2, NONE).unwrap(), &want, Tol::abs(1e-12));
         let single = conv2d(&f32s(&x), &f32s(&w), None, case.2, NONE).unwrap();
         assert_close(single, f32s(&want), Tol { abs: 2e-5, rel: 1e-5 });
-        let biased = act(
-            &want.broadcast_add(&b.reshape((1, (), 1, 1)).unwrap()).unwrap(),
-            Activation::Silu,
-        )
-        .unwrap();
-        assert_close(
-            conv2d(&x, &w, Some(&b), case.2, Activation::Silu).unwrap(),
-            biased,
-            Tol::abs(1e-12),
-        );
+        let biased =
+            act(&want.broadcast_add(&b.reshape((1, (), 1, 1)).unwrap()).unwrap(), Activation::Silu).unwrap();
+        assert_close(conv2d(&x, &w, Some(&b), case.2, Activation::Silu).unwrap(), biased, Tol::abs(1e-12));
     }
 }
 
@@ -115,10 +93,7 @@ fn the_three_operations_are_adjoint() {
         let y = conv2d(&x, &w, None, case.2, NONE).unwrap();
         let g = tensor(y.dims(), 5);
         let want = dot(&y, &g);
-        let tol = Tol {
-            abs: 1e-11,
-            rel: 1e-12,
-        };
+        let tol = Tol { abs: 1e-11, rel: 1e-12 };
         let dx = conv2d_input_grad(&g, &w, (h, width), case.2).unwrap();
         assert_close(dot(&x, &dx), want, tol);
         let dw = conv2d_weight_grad(&x, &g, (kh, kw), case.2).unwrap();
@@ -132,12 +107,7 @@ fn gradients_of_the_fused_operation_agree_with_the_composition() {
         let (x, w, b) = inputs(&case);
         let per_image = tensor(&[x.dim(0).unwrap(), w.dim(0).unwrap()], 4);
         for bias in [b, per_image] {
-            for f in [
-                NONE,
-                Activation::Silu,
-                Activation::LeakyRelu(0.2),
-                Activation::Softplus,
-            ] {
+            for f in [NONE, Activation::Silu, Activation::LeakyRelu(0.2), Activation::Softplus] {
                 let o = w.dim(0).unwrap();
                 let composed = |t: &[Tensor]| {
                     let y = conv2d(&t[0], &t[1], None, case.2, NONE)?;
@@ -147,14 +117,7 @@ fn gradients_of_the_fused_operation_agree_with_the_composition() {
                 let all = [x.clone(), w.clone(), bias.clone()];
                 assert_close(fused(&all).unwrap(), composed(&all).unwrap(), Tol::abs(1e-12));
                 for (a, b) in gradients(&all, fused).iter().zip(gradients(&all, composed)) {
-                    assert_close(
-                        a,
-                        b,
-                        Tol {
-                            abs: 1e-10,
-                            rel: 1e-10,
-                        },
-                    );
+                    assert_close(a, b, Tol { abs: 1e-10, rel: 1e-10 });
                 }
                 let single = all.each_ref().map(f32s);
                 for (a, b) in gradients(&single, fused).iter().zip(gradients(&all, composed)) {
@@ -167,20 +130,8 @@ fn gradients_of_the_fused_operation_agree_with_the_composition() {
 
 #[test]
 fn gradients_agree_with_finite_differences() {
-    let (x, w, b) = inputs(&(
-        (2, 2, 5, 4),
-        (4, 3, 3),
-        Conv {
-            stride: 2,
-            padding: 1,
-            groups: 2,
-        },
-    ));
-    let conv = Conv {
-        stride: 2,
-        padding: 1,
-        groups: 2,
-    };
+    let (x, w, b) = inputs(&((2, 2, 5, 4), (4, 3, 3), Conv { stride: 2, padding: 1, groups: 2 }));
+    let conv = Conv { stride: 2, padding: 1, groups: 2 };
     let f = Activation::Tanh;
     assert_gradient(|x| weighted_sum(&conv2d(x, &w, Some(&b), conv, f)?), &x);
     assert_gradient(|w| weighted_sum(&conv2d(&x, w, Some(&b), conv, f)?), &w);
@@ -188,18 +139,9 @@ fn gradients_agree_with_finite_differences() {
     let v = tensor(&[4, 1, 3, 3], 8);
     let b = tensor(&[2], 3);
     let g = tensor(&[2, 4, 3, 2], 7);
-    assert_gradient(
-        |g| weighted_sum(&conv_transpose2d(g, &v, Some(&b), conv, 1, f)?),
-        &g,
-    );
-    assert_gradient(
-        |v| weighted_sum(&conv_transpose2d(&g, v, Some(&b), conv, 1, f)?),
-        &v,
-    );
-    assert_gradient(
-        |b| weighted_sum(&conv_transpose2d(&g, &v, Some(b), conv, 1, f)?),
-        &b,
-    );
+    assert_gradient(|g| weighted_sum(&conv_transpose2d(g, &v, Some(&b), conv, 1, f)?), &g);
+    assert_gradient(|v| weighted_sum(&conv_transpose2d(&g, v, Some(&b), conv, 1, f)?), &v);
+    assert_gradient(|b| weighted_sum(&conv_transpose2d(&g, &v, Some(b), conv, 1, f)?), &b);
 }
 
 /// Gradients written as graphs of the closed operations can be differentiated by an ordinary backward.
@@ -224,15 +166,7 @@ fn the_transposed_convolution_is_the_adjoint() {
         (Conv::strided(2, 1), 4, 0),
         (Conv::strided(2, 1), 3, 1),
         (Conv::same(3), 3, 0),
-        (
-            Conv {
-                stride: 3,
-                padding: 0,
-                groups: 2,
-            },
-            2,
-            2,
-        ),
+        (Conv { stride: 3, padding: 0, groups: 2 }, 2, 2),
     ] {
         let x = tensor(&[2, 4, 3, 5], 1);
         let w = tensor(&[4, 3, kernel, kernel], 2);
@@ -240,18 +174,9 @@ fn the_transposed_convolution_is_the_adjoint() {
         let height = (3 - 1) * conv.stride + kernel - 2 * conv.padding + extra;
         assert_eq!(y.dims()[..3], [2, 3 * conv.groups, height]);
         let probe = tensor(y.dims(), 3);
-        assert_close(
-            dot(&y, &probe),
-            dot(&x, &slow_conv(&probe, &w, conv)),
-            Tol {
-                abs: 1e-11,
-                rel: 1e-12,
-            },
-        );
+        assert_close(dot(&y, &probe), dot(&x, &slow_conv(&probe, &w, conv)), Tol { abs: 1e-11, rel: 1e-12 });
         if conv.groups == 1 {
-            let plain = x
-                .conv_transpose2d(&w, conv.padding, extra, conv.stride, 1)
-                .unwrap();
+            let plain = x.conv_transpose2d(&w, conv.padding, extra, conv.stride, 1).unwrap();
             assert_close(&y, plain, Tol::abs(1e-12));
         }
     }
@@ -273,17 +198,12 @@ fn any_layout_gives_the_same() {
 #[test]
 fn the_bits_do_not_depend_on_the_threads() {
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let case = ((37, 8, 14, 14), (16, 3, 3), Conv::same(3));
             let (x, w, b) = inputs(&case);
             let all = [f32s(&x), f32s(&w), f32s(&b)];
-            gradients(&all, |t| {
-                conv2d(&t[0], &t[1], Some(&t[2]), case.2, Activation::Silu)
-            })
+            gradients(&all, |t| conv2d(&t[0], &t[1], Some(&t[2]), case.2, Activation::Silu))
         })
     };
     let one = run(1);
@@ -298,14 +218,8 @@ fn the_bits_do_not_depend_on_the_threads() {
 fn frozen_weights_get_no_gradient() {
     let (x, w, b) = inputs(&((2, 2, 5, 5), (3, 3, 3), Conv::same(3)));
     let (x, w) = (Var::from_tensor(&x).unwrap(), Var::from_tensor(&w).unwrap());
-    let y = conv2d(
-        x.as_tensor(),
-        &w.as_tensor().detach(),
-        Some(&b),
-        Conv::same(3),
-        Activation::Silu,
-    )
-    .unwrap();
+    let y =
+        conv2d(x.as_tensor(), &w.as_tensor().detach(), Some(&b), Conv::same(3), Activation::Silu).unwrap();
     let grads = y.sum_all().unwrap().backward().unwrap();
     assert!(grads.get(w.as_tensor()).is_none() && grads.get(x.as_tensor()).is_some());
 }
@@ -320,17 +234,7 @@ fn wrong_shapes_are_errors_in_words() {
     );
     assert!(message(conv2d(&x, &w, Some(&tensor(&[2], 1)), Conv::same(3), NONE)).contains("bias"));
     assert!(
-        message(conv2d(
-            &x,
-            &w,
-            Some(&b),
-            Conv {
-                stride: 0,
-                ..Conv::same(3)
-            },
-            NONE
-        ))
-        .contains("does not fit")
+        message(conv2d(&x, &w, Some(&b), Conv { stride: 0, ..Conv::same(3) }, NONE)).contains("does not fit")
     );
     assert!(conv_transpose2d(&x, &w, None, Conv::same(3), 0, NONE).is_err());
     assert!(conv2d_input_grad(&x, &w, (5, 5), Conv::same(3)).is_err());

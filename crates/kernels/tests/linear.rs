@@ -65,27 +65,14 @@ fn slow(f: Activation, x: f64) -> f64 {
 fn activations_follow_their_formulas() {
     let x = common::scaled(&[7, 13], 1, 4.0);
     for f in ALL {
-        let want: Vec<f64> = x
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f64>()
-            .unwrap()
-            .iter()
-            .map(|&x| slow(f, x))
-            .collect();
+        let want: Vec<f64> =
+            x.flatten_all().unwrap().to_vec1::<f64>().unwrap().iter().map(|&x| slow(f, x)).collect();
         assert_close(
             act(&x, f).unwrap().flatten_all().unwrap(),
             want.clone(),
-            Tol {
-                abs: 1e-12,
-                rel: 1e-10,
-            },
+            Tol { abs: 1e-12, rel: 1e-10 },
         );
-        assert_close(
-            act(&f32s(&x), f).unwrap().flatten_all().unwrap(),
-            want,
-            Tol { abs: 5e-7, rel: 1e-6 },
-        );
+        assert_close(act(&f32s(&x), f).unwrap().flatten_all().unwrap(), want, Tol { abs: 5e-7, rel: 1e-6 });
     }
 }
 
@@ -116,12 +103,7 @@ fn activation_gradients_of_two_orders() {
 #[test]
 fn relu_has_slope_zero_at_zero() {
     let x = Var::from_tensor(&Tensor::new(&[0f32, -0.0, 1.0], &Device::Cpu).unwrap()).unwrap();
-    let grads = act(x.as_tensor(), Activation::Relu)
-        .unwrap()
-        .sum_all()
-        .unwrap()
-        .backward()
-        .unwrap();
+    let grads = act(x.as_tensor(), Activation::Relu).unwrap().sum_all().unwrap().backward().unwrap();
     assert_close(grads.get(x.as_tensor()).unwrap(), [0f32, 0.0, 1.0], Tol::EQUAL);
 }
 
@@ -132,10 +114,7 @@ fn activations_keep_nan_and_survive_extremes() {
         let y = act(&x, f).unwrap().to_vec1::<f32>().unwrap();
         assert!(y[0].is_nan(), "{f} hides a NaN");
         assert!(y[1..].iter().all(|v| v.is_finite()), "{f}: {y:?}");
-        let g = act_grad(&x, &x.ones_like().unwrap(), f)
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
+        let g = act_grad(&x, &x.ones_like().unwrap(), f).unwrap().to_vec1::<f32>().unwrap();
         assert!(g[1..].iter().all(|v| v.is_finite()), "{f}': {g:?}");
     }
 }
@@ -143,44 +122,19 @@ fn activations_keep_nan_and_survive_extremes() {
 #[test]
 fn linear_is_the_plain_composition() {
     for (rows, inputs, outputs) in [(1, 1, 1), (3, 2, 5), (17, 33, 9), (130, 64, 257)] {
-        let (x, w, b) = (
-            tensor(&[rows, inputs], 1),
-            tensor(&[outputs, inputs], 2),
-            tensor(&[outputs], 3),
-        );
+        let (x, w, b) = (tensor(&[rows, inputs], 1), tensor(&[outputs, inputs], 2), tensor(&[outputs], 3));
         for f in ALL {
             let plain = |t: &[Tensor]| act(&t[0].matmul(&t[1].t()?)?.broadcast_add(&t[2])?, f);
             let fused = |t: &[Tensor]| linear(&t[0], &t[1], Some(&t[2]), f);
             let inputs = [x.clone(), w.clone(), b.clone()];
-            assert_close(
-                fused(&inputs).unwrap(),
-                plain(&inputs).unwrap(),
-                Tol {
-                    abs: 1e-12,
-                    rel: 1e-12,
-                },
-            );
+            assert_close(fused(&inputs).unwrap(), plain(&inputs).unwrap(), Tol { abs: 1e-12, rel: 1e-12 });
             for (a, b) in gradients(&inputs, fused).iter().zip(gradients(&inputs, plain)) {
-                assert_close(
-                    a,
-                    b,
-                    Tol {
-                        abs: 1e-11,
-                        rel: 1e-11,
-                    },
-                );
+                assert_close(a, b, Tol { abs: 1e-11, rel: 1e-11 });
             }
             let single = [f32s(&x), f32s(&w), f32s(&b)];
             let scale = 1e-6 * (inputs_scale(rows, 1.0) + 33.0);
             for (a, b) in gradients(&single, fused).iter().zip(gradients(&inputs, plain)) {
-                assert_close(
-                    a,
-                    f32s(&b),
-                    Tol {
-                        abs: scale * 30.0,
-                        rel: 1e-4,
-                    },
-                );
+                assert_close(a, f32s(&b), Tol { abs: scale * 30.0, rel: 1e-4 });
             }
         }
     }
@@ -205,11 +159,7 @@ fn linear_takes_any_layout_and_leading_dimensions() {
     let (x, w, b) = (tensor(&[6, 4], 1), tensor(&[5, 4], 2), tensor(&[5], 3));
     let want = linear(&x, &w, Some(&b), Activation::Tanh).unwrap();
     for (x, w) in [(strided(&x), strided(&w)), (shifted(&x), shifted(&w))] {
-        assert_close(
-            linear(&x, &w, Some(&b), Activation::Tanh).unwrap(),
-            &want,
-            Tol::abs(1e-14),
-        );
+        assert_close(linear(&x, &w, Some(&b), Activation::Tanh).unwrap(), &want, Tol::abs(1e-14));
     }
     let cube = linear(&x.reshape((2, 3, 4)).unwrap(), &w, Some(&b), Activation::Tanh).unwrap();
     assert_eq!(cube.dims(), [2, 3, 5]);
@@ -218,14 +168,7 @@ fn linear_takes_any_layout_and_leading_dimensions() {
     assert_eq!(row.dims(), [5]);
     assert_close(
         row,
-        x.get(0)
-            .unwrap()
-            .unsqueeze(0)
-            .unwrap()
-            .matmul(&w.t().unwrap())
-            .unwrap()
-            .squeeze(0)
-            .unwrap(),
+        x.get(0).unwrap().unsqueeze(0).unwrap().matmul(&w.t().unwrap()).unwrap().squeeze(0).unwrap(),
         Tol::abs(1e-14),
     );
 }
@@ -234,11 +177,7 @@ fn linear_takes_any_layout_and_leading_dimensions() {
 fn linear_without_bias_has_no_bias() {
     let (x, w) = (tensor(&[4, 3], 1), tensor(&[5, 3], 2));
     let want = x.matmul(&w.t().unwrap()).unwrap();
-    assert_close(
-        linear(&x, &w, None, Activation::Identity).unwrap(),
-        want,
-        Tol::abs(1e-14),
-    );
+    assert_close(linear(&x, &w, None, Activation::Identity).unwrap(), want, Tol::abs(1e-14));
 }
 
 #[test]
@@ -258,10 +197,7 @@ fn other_types_and_empty_batches_take_the_plain_path() {
     let y = linear(&half(&x), &half(&w), None, Activation::Silu).unwrap();
     assert_close(
         y,
-        linear(&x, &w, None, Activation::Silu)
-            .unwrap()
-            .to_dtype(DType::BF16)
-            .unwrap(),
+        linear(&x, &w, None, Activation::Silu).unwrap().to_dtype(DType::BF16).unwrap(),
         Tol { abs: 0.05, rel: 0.05 },
     );
     let empty = Tensor::zeros((0, 3), DType::F64, &Device::Cpu).unwrap();
@@ -271,14 +207,10 @@ fn other_types_and_empty_batches_take_the_plain_path() {
 #[test]
 fn wrong_shapes_are_errors_in_words() {
     let (x, w) = (tensor(&[4, 3], 1), tensor(&[5, 4], 2));
-    let error = linear(&x, &w, None, Activation::Identity)
-        .unwrap_err()
-        .to_string();
+    let error = linear(&x, &w, None, Activation::Identity).unwrap_err().to_string();
     assert!(error.contains("takes 4 inputs"), "{error}");
     let w = tensor(&[5, 3], 2);
-    let error = linear(&x, &w, Some(&tensor(&[4], 1)), Activation::Identity)
-        .unwrap_err()
-        .to_string();
+    let error = linear(&x, &w, Some(&tensor(&[4], 1)), Activation::Identity).unwrap_err().to_string();
     assert!(error.contains("[5]"), "{error}");
     assert!(act_grad(&x, &w, Activation::Silu).is_err());
 }
@@ -286,20 +218,12 @@ fn wrong_shapes_are_errors_in_words() {
 #[test]
 fn the_bits_do_not_depend_on_the_threads() {
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let (x, w, b) = (
-                f32s(&tensor(&[700, 130], 1)),
-                f32s(&tensor(&[140, 130], 2)),
-                f32s(&tensor(&[140], 3)),
-            );
+            let (x, w, b) =
+                (f32s(&tensor(&[700, 130], 1)), f32s(&tensor(&[140, 130], 2)), f32s(&tensor(&[140], 3)));
             let y = linear(&x, &w, Some(&b), Activation::Silu).unwrap();
-            let grads = gradients(&[x, w, b], |t| {
-                linear(&t[0], &t[1], Some(&t[2]), Activation::Silu)
-            });
+            let grads = gradients(&[x, w, b], |t| linear(&t[0], &t[1], Some(&t[2]), Activation::Silu));
             (y, grads)
         })
     };
@@ -325,11 +249,7 @@ fn names_round_trip() {
 fn a_wrong_gradient_would_be_noticed() {
     let x = tensor(&[4], 1);
     assert!(
-        check_gradient(
-            |x| weighted_sum(&act(&x.detach(), Activation::Silu)?.add(x)?),
-            &x,
-            Tol::GRADIENT
-        )
-        .is_err()
+        check_gradient(|x| weighted_sum(&act(&x.detach(), Activation::Silu)?.add(x)?), &x, Tol::GRADIENT)
+            .is_err()
     );
 }

@@ -18,24 +18,13 @@ fn slow_group_norm(x: &Tensor, groups: usize, w: &Tensor, b: &Tensor, silu: bool
     let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
     let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?;
     let y = centred.broadcast_div(&deviation)?.reshape((n, c, h, width))?;
-    let y = y
-        .broadcast_mul(&w.reshape((1, c, 1, 1))?)?
-        .broadcast_add(&b.reshape((1, c, 1, 1))?)?;
-    if silu {
-        &y / ((y.neg()?.exp())? + 1.0)?
-    } else {
-        Ok(y)
-    }
+    let y = y.broadcast_mul(&w.reshape((1, c, 1, 1))?)?.broadcast_add(&b.reshape((1, c, 1, 1))?)?;
+    if silu { &y / ((y.neg()?.exp())? + 1.0)? } else { Ok(y) }
 }
 
 #[test]
 fn group_norm_is_its_definition() {
-    for (shape, groups) in [
-        ([2, 6, 5, 3], 3),
-        ([3, 4, 1, 1], 2),
-        ([1, 8, 7, 7], 8),
-        ([5, 3, 14, 14], 1),
-    ] {
+    for (shape, groups) in [([2, 6, 5, 3], 3), ([3, 4, 1, 1], 2), ([1, 8, 7, 7], 8), ([5, 3, 14, 14], 1)] {
         let (x, w, b) = (tensor(&shape, 1), tensor(&[shape[1]], 2), tensor(&[shape[1]], 3));
         for silu in [false, true] {
             let fused = |t: &[Tensor]| group_norm(&t[0], groups, &t[1], &t[2], 1e-5, silu);
@@ -80,10 +69,7 @@ fn layer_norm_is_its_definition() {
         let slow = |t: &[Tensor]| {
             let centred = t[0].broadcast_sub(&t[0].mean_keepdim(1)?)?;
             let deviation = (centred.sqr()?.mean_keepdim(1)? + 1e-5)?.sqrt()?;
-            centred
-                .broadcast_div(&deviation)?
-                .broadcast_mul(&t[1])?
-                .broadcast_add(&t[2])
+            centred.broadcast_div(&deviation)?.broadcast_mul(&t[1])?.broadcast_add(&t[2])
         };
         let fused = |t: &[Tensor]| layer_norm(&t[0], &t[1], &t[2], 1e-5);
         let all = [x.clone(), w, b];
@@ -102,9 +88,8 @@ fn resampling_is_its_definition_and_adjoint() {
     let up = upsample2(&x).unwrap();
     assert_eq!(up.dims(), [2, 3, 10, 8]);
     let pixels = x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-    let want: Vec<f64> = (0..2 * 3 * 10 * 8)
-        .map(|i| pixels[i / 80 * 20 + i % 80 / 16 * 4 + i % 8 / 2])
-        .collect();
+    let want: Vec<f64> =
+        (0..2 * 3 * 10 * 8).map(|i| pixels[i / 80 * 20 + i % 80 / 16 * 4 + i % 8 / 2]).collect();
     assert_close(up.flatten_all().unwrap(), want, Tol::EQUAL);
     let y = tensor(&[2, 3, 10, 8], 2);
     let left = (&up * &y).unwrap().sum_all().unwrap();
@@ -128,11 +113,7 @@ fn upsampling_adds_to_the_gradients_of_other_consumers() {
 #[test]
 fn channels_are_joined_in_order() {
     let (a, b) = (tensor(&[2, 3, 4, 5], 1), tensor(&[2, 2, 4, 5], 2));
-    assert_close(
-        cat_channels(&a, &b).unwrap(),
-        Tensor::cat(&[&a, &b], 1).unwrap(),
-        Tol::EQUAL,
-    );
+    assert_close(cat_channels(&a, &b).unwrap(), Tensor::cat(&[&a, &b], 1).unwrap(), Tol::EQUAL);
     assert_gradient(|a| weighted_sum(&cat_channels(a, &b)?.sqr()?), &a);
     assert_gradient(|b| weighted_sum(&cat_channels(&a, b)?.sqr()?), &b);
     assert!(cat_channels(&a, &tensor(&[2, 2, 4, 4], 2)).is_err());
@@ -146,10 +127,7 @@ fn rows_are_summed() {
         assert_close(
             sum_rows(&x).unwrap(),
             x.reshape(((), d)).unwrap().sum(0).unwrap(),
-            Tol {
-                abs: 1e-10,
-                rel: 1e-11,
-            },
+            Tol { abs: 1e-10, rel: 1e-11 },
         );
     }
     assert_gradient(|x| weighted_sum(&sum_rows(x)?.sqr()?), &tensor(&[4, 3], 1));
@@ -161,69 +139,35 @@ fn soft_maxima_are_stable_and_differentiable() {
     let s = softmax(&x).unwrap();
     assert_close(s.sum(1).unwrap(), [1.0; 3], Tol::abs(1e-14));
     let e = x.exp().unwrap();
-    assert_close(
-        &s,
-        e.broadcast_div(&e.sum_keepdim(1).unwrap()).unwrap(),
-        Tol::rel(1e-12),
-    );
-    assert_close(
-        log_sum_exp(&x).unwrap(),
-        e.sum(1).unwrap().log().unwrap(),
-        Tol::abs(1e-13),
-    );
+    assert_close(&s, e.broadcast_div(&e.sum_keepdim(1).unwrap()).unwrap(), Tol::rel(1e-12));
+    assert_close(log_sum_exp(&x).unwrap(), e.sum(1).unwrap().log().unwrap(), Tol::abs(1e-13));
     assert_gradient(|x| weighted_sum(&softmax(x)?), &x);
     assert_gradient(|x| weighted_sum(&log_sum_exp(x)?), &x);
     let wide = scaled(&[2, 2, 40], 2, 5.0);
     assert_eq!(log_sum_exp(&wide).unwrap().dims(), [2, 2]);
 
     let inf = f32::INFINITY;
-    let x = Tensor::new(
-        &[
-            [1e4f32, 1e4],
-            [-1e4, -1e4],
-            [0.0, -inf],
-            [-inf, -inf],
-            [f32::NAN, 0.0],
-        ],
-        &Device::Cpu,
-    )
-    .unwrap();
+    let x =
+        Tensor::new(&[[1e4f32, 1e4], [-1e4, -1e4], [0.0, -inf], [-inf, -inf], [f32::NAN, 0.0]], &Device::Cpu)
+            .unwrap();
     let l = log_sum_exp(&x).unwrap().to_vec1::<f32>().unwrap();
     assert_close(&l[..3], [1e4f32, -1e4, 0.0], Tol { abs: 1e-6, rel: 1e-4 });
     assert_eq!(l[3], -inf);
     assert!(l[4].is_nan());
-    assert_close(
-        softmax(&x).unwrap().get(1).unwrap(),
-        [0.5f32, 0.5],
-        Tol::abs(1e-6),
-    );
+    assert_close(softmax(&x).unwrap().get(1).unwrap(), [0.5f32, 0.5], Tol::abs(1e-6));
 }
 
 #[test]
 fn cross_entropy_is_its_definition_and_survives_extremes() {
-    let (l, t) = (
-        scaled(&[5, 33], 1, 6.0),
-        scaled(&[5, 33], 2, 0.5).affine(1.0, 0.5).unwrap(),
-    );
+    let (l, t) = (scaled(&[5, 33], 1, 6.0), scaled(&[5, 33], 2, 0.5).affine(1.0, 0.5).unwrap());
     let sigmoid = (l.neg().unwrap().exp().unwrap() + 1.0).unwrap().recip().unwrap();
     let one_minus = |x: &Tensor| x.affine(-1.0, 1.0).unwrap();
     let want = ((&t * sigmoid.log().unwrap()).unwrap()
         + (one_minus(&t) * one_minus(&sigmoid).log().unwrap()).unwrap())
     .unwrap();
     let want = want.neg().unwrap();
-    assert_close(
-        bce_with_logits(&l, &t).unwrap(),
-        &want,
-        Tol {
-            abs: 1e-11,
-            rel: 1e-11,
-        },
-    );
-    assert_close(
-        bce_with_logits_rows(&l, &t).unwrap(),
-        want.sum(1).unwrap(),
-        Tol::rel(1e-12),
-    );
+    assert_close(bce_with_logits(&l, &t).unwrap(), &want, Tol { abs: 1e-11, rel: 1e-11 });
+    assert_close(bce_with_logits_rows(&l, &t).unwrap(), want.sum(1).unwrap(), Tol::rel(1e-12));
     assert_close(
         bce_with_logits_rows(&f32s(&l), &f32s(&t)).unwrap(),
         f32s(&want.sum(1).unwrap()),
@@ -234,9 +178,5 @@ fn cross_entropy_is_its_definition_and_survives_extremes() {
     assert_gradient(|l| weighted_sum(&bce_with_logits(l, &t)?), &l);
     let l = Tensor::new(&[[1000f32], [-1000.0], [1000.0], [100.0]], &Device::Cpu).unwrap();
     let t = Tensor::new(&[[1f32], [0.0], [0.0], [0.5]], &Device::Cpu).unwrap();
-    assert_close(
-        bce_with_logits_rows(&l, &t).unwrap(),
-        [0f32, 0.0, 1000.0, 50.0],
-        Tol::EQUAL,
-    );
+    assert_close(bce_with_logits_rows(&l, &t).unwrap(), [0f32, 0.0, 1000.0, 50.0], Tol::EQUAL);
 }

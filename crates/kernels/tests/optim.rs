@@ -9,20 +9,14 @@ use genzoo_kernels::optim::{AdamStep, SgdStep, adam, ema, sgd, squared_norm};
 use genzoo_testkit::{Tol, assert_close};
 
 fn var(values: &[f64], dtype: DType) -> Var {
-    let t = Tensor::from_slice(values, values.len(), &Device::Cpu)
-        .unwrap()
-        .to_dtype(dtype)
-        .unwrap();
+    let t = Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
     Var::from_tensor(&t).unwrap()
 }
 
 #[test]
 fn adam_follows_its_recursion() {
     let n = 40_000;
-    for (dtype, tol) in [
-        (DType::F64, Tol::rel(1e-12)),
-        (DType::F32, Tol { abs: 1e-6, rel: 1e-5 }),
-    ] {
+    for (dtype, tol) in [(DType::F64, Tol::rel(1e-12)), (DType::F32, Tol { abs: 1e-6, rel: 1e-5 })] {
         for decoupled in [false, true] {
             let mut w = numbers(n, 1, 1.0);
             let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
@@ -40,10 +34,7 @@ fn adam_follows_its_recursion() {
                     moves: t,
                     scale,
                 };
-                let gt = Tensor::from_slice(&g, n, &Device::Cpu)
-                    .unwrap()
-                    .to_dtype(dtype)
-                    .unwrap();
+                let gt = Tensor::from_slice(&g, n, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
                 adam(pw.as_tensor(), &gt, pm.as_tensor(), pv.as_tensor(), &step).unwrap();
                 for i in 0..n {
                     let mut g = g[i] * scale;
@@ -72,12 +63,7 @@ fn gradient_descent_and_averages_follow_theirs() {
     let (pw, pm, pe) = (var(&w, DType::F64), var(&m, DType::F64), var(&e, DType::F64));
     for t in 0..4 {
         let g = numbers(1000, 10 + t, 1.0);
-        let step = SgdStep {
-            lr: 0.1,
-            momentum: 0.8,
-            weight_decay: 0.01,
-            scale: 0.7,
-        };
+        let step = SgdStep { lr: 0.1, momentum: 0.8, weight_decay: 0.01, scale: 0.7 };
         let gt = Tensor::from_slice(&g, 1000, &Device::Cpu).unwrap();
         sgd(pw.as_tensor(), &gt, pm.as_tensor(), &step).unwrap();
         ema(pe.as_tensor(), pw.as_tensor(), 0.9).unwrap();
@@ -88,34 +74,16 @@ fn gradient_descent_and_averages_follow_theirs() {
         }
     }
     assert_close(pw.as_tensor(), &w, Tol::rel(1e-11));
-    assert_close(
-        pe.as_tensor(),
-        &e,
-        Tol {
-            abs: 1e-13,
-            rel: 1e-11,
-        },
-    );
+    assert_close(pe.as_tensor(), &e, Tol { abs: 1e-13, rel: 1e-11 });
 }
 
 #[test]
 fn the_norm_is_exact_enough_for_any_layout() {
     let x = scaled(&[300, 70], 1, 1.0);
-    let want: f64 = x
-        .flatten_all()
-        .unwrap()
-        .to_vec1::<f64>()
-        .unwrap()
-        .iter()
-        .map(|v| v * v)
-        .sum();
+    let want: f64 = x.flatten_all().unwrap().to_vec1::<f64>().unwrap().iter().map(|v| v * v).sum();
     assert_close(squared_norm(&x).unwrap(), want, Tol::rel(1e-12));
     assert_close(squared_norm(&strided(&x)).unwrap(), want, Tol::rel(1e-12));
-    assert_close(
-        squared_norm(&x.to_dtype(DType::F32).unwrap()).unwrap(),
-        want,
-        Tol::rel(1e-6),
-    );
+    assert_close(squared_norm(&x.to_dtype(DType::F32).unwrap()).unwrap(), want, Tol::rel(1e-6));
     // Squares beyond f32 stay finite.
     let large = Tensor::full(1e30f32, 10, &Device::Cpu).unwrap();
     assert_close(squared_norm(&large).unwrap(), 1e61, Tol::rel(1e-6));
@@ -125,12 +93,7 @@ fn the_norm_is_exact_enough_for_any_layout() {
 fn shared_storage_and_wrong_shapes_are_errors() {
     let w = var(&[1.0, 2.0], DType::F32);
     let other = var(&[1.0, 2.0, 3.0], DType::F32);
-    let step = SgdStep {
-        lr: 0.1,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        scale: 1.0,
-    };
+    let step = SgdStep { lr: 0.1, momentum: 0.0, weight_decay: 0.0, scale: 1.0 };
     assert!(sgd(w.as_tensor(), w.as_tensor(), &w.zeros_like().unwrap(), &step).is_err());
     assert!(sgd(w.as_tensor(), other.as_tensor(), &w.zeros_like().unwrap(), &step).is_err());
     assert!(ema(w.as_tensor(), &w.as_tensor().detach(), 0.5).is_err());

@@ -16,10 +16,7 @@ use genzoo_testkit::{Tol, assert_close, finite_difference_tensor};
 fn check(name: &str, f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) {
     let first = |x: &Tensor| -> Result<Tensor> {
         let x = Var::from_tensor(&x.detach())?;
-        let g = weighted_sum(&f(x.as_tensor())?)?
-            .backward()?
-            .remove(x.as_tensor())
-            .unwrap();
+        let g = weighted_sum(&f(x.as_tensor())?)?.backward()?.remove(x.as_tensor()).unwrap();
         weighted_sum(&g.sqr()?)
     };
     let var = Var::from_tensor(x).unwrap();
@@ -30,46 +27,24 @@ fn check(name: &str, f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) {
         .remove(var.as_tensor())
         .unwrap();
     let second = weighted_sum(&g.sqr().unwrap()).unwrap().backward().unwrap();
-    let Some(second) = second.get(var.as_tensor()) else {
-        panic!("{name}: the graph is cut")
-    };
+    let Some(second) = second.get(var.as_tensor()) else { panic!("{name}: the graph is cut") };
     let numeric = finite_difference_tensor(first, x).unwrap();
-    let scale = numeric
-        .abs()
-        .unwrap()
-        .flatten_all()
-        .unwrap()
-        .max(0)
-        .unwrap()
-        .to_scalar::<f64>()
-        .unwrap();
+    let scale = numeric.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
     assert!(scale > 1e-6, "{name}: nothing to compare");
-    assert_close(
-        (second / scale).unwrap(),
-        (numeric / scale).unwrap(),
-        Tol::abs(1e-5),
-    );
+    assert_close((second / scale).unwrap(), (numeric / scale).unwrap(), Tol::abs(1e-5));
 }
 
 #[test]
 fn second_derivatives_through_backward() {
     let late = Var::from_tensor(&tensor(&[2, 3], 1)).unwrap();
-    let y = linear(late.as_tensor(), &tensor(&[4, 3], 2), None, Activation::Silu)
-        .unwrap()
-        .sum_all()
-        .unwrap();
+    let y = linear(late.as_tensor(), &tensor(&[4, 3], 2), None, Activation::Silu).unwrap().sum_all().unwrap();
     // SAFETY: the only test of this process, before any other thread reads the environment.
     unsafe { std::env::set_var("CANDLE_GRAD_DO_NOT_DETACH", "1") };
     let error = y.backward().unwrap_err().to_string();
     assert!(error.contains("before"), "{error}");
 
     let (w, b) = (tensor(&[4, 3], 2), tensor(&[4], 3));
-    for f in [
-        Activation::Silu,
-        Activation::Tanh,
-        Activation::Softplus,
-        Activation::Gelu,
-    ] {
+    for f in [Activation::Silu, Activation::Tanh, Activation::Softplus, Activation::Gelu] {
         check("act", |x| act(x, f), &tensor(&[2, 3], 1));
         check("linear", |x| linear(x, &w, Some(&b), f), &tensor(&[2, 3], 1));
     }
@@ -83,26 +58,14 @@ fn second_derivatives_through_backward() {
     let transposed = |x: &Tensor| conv_transpose2d(x, &w, Some(&b), Conv::strided(2, 1), 0, Activation::Silu);
     check("conv_transpose2d", transposed, &tensor(&[1, 2, 3, 2], 1));
     let (w, b) = (tensor(&[4], 2), tensor(&[4], 3));
-    check(
-        "group_norm",
-        |x| group_norm(x, 2, &w, &b, 1e-5, true),
-        &tensor(&[1, 4, 2, 3], 1),
-    );
+    check("group_norm", |x| group_norm(x, 2, &w, &b, 1e-5, true), &tensor(&[1, 4, 2, 3], 1));
     check("layer_norm", |x| layer_norm(x, &w, &b, 1e-5), &tensor(&[3, 4], 1));
     check("softmax", softmax, &tensor(&[2, 4], 1));
     check("log_sum_exp", log_sum_exp, &tensor(&[2, 4], 1));
-    check(
-        "bce",
-        |x| bce_with_logits_rows(x, &x.affine(0.1, 0.5)?),
-        &tensor(&[2, 4], 1),
-    );
+    check("bce", |x| bce_with_logits_rows(x, &x.affine(0.1, 0.5)?), &tensor(&[2, 4], 1));
     let silu = |y: Tensor| act(&y, Activation::Silu);
     check("upsample2", |x| silu(upsample2(x)?), &tensor(&[1, 2, 2, 3], 1));
     check("sum_pool2", |x| silu(sum_pool2(x)?), &tensor(&[1, 2, 5, 4], 1));
-    check(
-        "cat_channels",
-        |x| silu(cat_channels(x, &x.sqr()?)?),
-        &tensor(&[1, 2, 2, 2], 1),
-    );
+    check("cat_channels", |x| silu(cat_channels(x, &x.sqr()?)?), &tensor(&[1, 2, 2, 2], 1));
     check("sum_rows", |x| silu(sum_rows(x)?), &tensor(&[3, 2], 1));
 }

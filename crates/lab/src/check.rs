@@ -58,13 +58,7 @@ struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     fn new(entry: &'a Entry, name: &str) -> Result<Self> {
-        let data = open(
-            name,
-            &OpenOptions {
-                data_dir: None,
-                seed: 0,
-            },
-        )?;
+        let data = open(name, &OpenOptions { data_dir: None, seed: 0 })?;
         let mut recipe = Recipe::defaults(entry, data.spec())?;
         recipe.overlay(&(entry.tiny)(data.spec()))?;
         recipe.set(&format!("train.steps={STEPS}"))?;
@@ -76,12 +70,7 @@ impl<'a> Subject<'a> {
 
     fn fresh(&self) -> Result<Box<dyn Model>> {
         let noise = Noise::new(0).fork("init");
-        let build = Build {
-            spec: self.data.spec(),
-            device: &Device::Cpu,
-            zoo: &NoZoo,
-            noise,
-        };
+        let build = Build { spec: self.data.spec(), device: &Device::Cpu, zoo: &NoZoo, noise };
         (self.entry.build)(&self.recipe.model, build)
     }
 
@@ -104,9 +93,7 @@ impl<'a> Subject<'a> {
 
     fn samples(&self, model: &dyn Model, n: usize) -> Result<(Tensor, u64)> {
         let (name, options) = sampler_choice(&self.recipe.sample, model.samplers())?;
-        let s = model
-            .sampler(name, &options)?
-            .sample(&Draw::n(n), &mut Noise::new(1))?;
+        let s = model.sampler(name, &options)?.sample(&Draw::n(n), &mut Noise::new(1))?;
         Ok((s.x, s.evaluations))
     }
 }
@@ -119,12 +106,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn say(&mut self, law: &'static str, outcome: Result<(bool, String)>) {
         let (passed, detail) = outcome.unwrap_or_else(|e| (false, e.to_string()));
-        self.out.push(Verdict {
-            data: self.name.to_string(),
-            law,
-            passed,
-            detail,
-        });
+        self.out.push(Verdict { data: self.name.to_string(), law, passed, detail });
     }
 
     fn all(&mut self, s: &Subject<'_>) {
@@ -136,18 +118,9 @@ impl Bench<'_> {
             "it trains twenty steps",
             Ok((true, format!("{} parameters", trained.model().params().count()))),
         );
-        self.say(
-            "the gradient of every group reaches every parameter",
-            gradients_reach(s),
-        );
-        self.say(
-            "one seed gives the same bits on one and on two threads",
-            same_bits(s),
-        );
-        self.say(
-            "saved and loaded, it draws the same samples",
-            save_load(s, &trained),
-        );
+        self.say("the gradient of every group reaches every parameter", gradients_reach(s));
+        self.say("one seed gives the same bits on one and on two threads", same_bits(s));
+        self.say("saved and loaded, it draws the same samples", save_load(s, &trained));
         self.say(
             "samples have the shape and range of the data, from every sampler",
             shapes(s, trained.model()),
@@ -171,37 +144,26 @@ fn gradients_reach(s: &Subject<'_>) -> Result<(bool, String)> {
     let (mut worst, mut seen) = ((f64::INFINITY, String::new()), 0);
     for turn in model.turns(STEPS) {
         let batch = match turn.need {
-            Need::Nothing => Batch::of(Tensor::zeros(
-                s.data.spec().batch_shape(0),
-                genzoo_core::DType::F32,
-                &Device::Cpu,
-            )?),
+            Need::Nothing => {
+                Batch::of(Tensor::zeros(s.data.spec().batch_shape(0), genzoo_core::DType::F32, &Device::Cpu)?)
+            }
             _ => stream.next(batch_size)?,
         };
         let vars = model.params().of_group(turn.group);
         let grads: Vec<(String, Option<Tensor>)> = match model.update(&turn, &batch, &mut Noise::new(2))? {
             Update::Minimise { loss, .. } => {
                 let g = loss.backward()?;
-                vars.iter()
-                    .map(|(n, v)| (n.clone(), g.get(v.as_tensor()).cloned()))
-                    .collect()
+                vars.iter().map(|(n, v)| (n.clone(), g.get(v.as_tensor()).cloned())).collect()
             }
-            Update::Gradients { grads, .. } => vars
-                .iter()
-                .map(|(n, _)| n.clone())
-                .zip(grads.into_iter().map(Some))
-                .collect(),
+            Update::Gradients { grads, .. } => {
+                vars.iter().map(|(n, _)| n.clone()).zip(grads.into_iter().map(Some)).collect()
+            }
             Update::Done { .. } => continue,
         };
         let mut norms = Vec::new();
         for (name, g) in grads {
             let norm = match g {
-                Some(g) => g
-                    .to_dtype(genzoo_core::DType::F64)?
-                    .sqr()?
-                    .sum_all()?
-                    .to_scalar::<f64>()?
-                    .sqrt(),
+                Some(g) => g.to_dtype(genzoo_core::DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt(),
                 None => 0.0,
             };
             norms.push((norm, name));
@@ -218,26 +180,17 @@ fn gradients_reach(s: &Subject<'_>) -> Result<(bool, String)> {
     if seen == 0 {
         return Ok((true, "no gradient is used".into()));
     }
-    Ok((
-        worst.0 > 1e-6,
-        format!("smallest relative norm {:.1e} at {}", worst.0, worst.1),
-    ))
+    Ok((worst.0 > 1e-6, format!("smallest relative norm {:.1e} at {}", worst.0, worst.1)))
 }
 
 fn bits(t: &Tensor) -> Result<Vec<u32>> {
-    let v = t
-        .to_dtype(genzoo_core::DType::F32)?
-        .flatten_all()?
-        .to_vec1::<f32>()?;
+    let v = t.to_dtype(genzoo_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     Ok(v.into_iter().map(f32::to_bits).collect())
 }
 
 fn same_bits(s: &Subject<'_>) -> Result<(bool, String)> {
     let on = |threads: usize| -> Result<BTreeMap<String, Vec<u32>>> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .stack_size(64 << 20)
-            .build();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(64 << 20).build();
         let pool = pool.map_err(|e| Error::Unsupported(format!("{threads} threads: {e}")))?;
         pool.install(|| {
             let trainer = s.trained(STEPS)?;
@@ -249,10 +202,7 @@ fn same_bits(s: &Subject<'_>) -> Result<(bool, String)> {
     let differs = one.iter().find(|(n, b)| two.get(*n) != Some(b));
     Ok(match differs {
         Some((n, _)) => (false, format!("{n} differs")),
-        None => (
-            one.len() == two.len(),
-            format!("{} tensors after {STEPS} steps", one.len()),
-        ),
+        None => (one.len() == two.len(), format!("{} tensors after {STEPS} steps", one.len())),
     })
 }
 
@@ -287,19 +237,10 @@ fn shapes(s: &Subject<'_>, model: &dyn Model) -> Result<(bool, String)> {
         if drawn.x.dims() != spec.batch_shape(n) {
             return Ok((
                 false,
-                format!(
-                    "{}: {:?} instead of {:?}",
-                    info.name,
-                    drawn.x.dims(),
-                    spec.batch_shape(n)
-                ),
+                format!("{}: {:?} instead of {:?}", info.name, drawn.x.dims(), spec.batch_shape(n)),
             ));
         }
-        let v = drawn
-            .x
-            .to_dtype(genzoo_core::DType::F64)?
-            .flatten_all()?
-            .to_vec1::<f64>()?;
+        let v = drawn.x.to_dtype(genzoo_core::DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
         if v.iter().any(|x| !x.is_finite()) {
             return Ok((false, format!("{}: values that are not finite", info.name)));
         }
@@ -338,14 +279,7 @@ fn densities(s: &Subject<'_>, model: &dyn Model) -> Result<(bool, String)> {
         }
         detail.push(info.name.to_string());
     }
-    Ok((
-        true,
-        if detail.is_empty() {
-            "none is an answer".into()
-        } else {
-            detail.join(", ")
-        },
-    ))
+    Ok((true, if detail.is_empty() { "none is an answer".into() } else { detail.join(", ") }))
 }
 
 /// Sums the density over a grid that is wide enough, and the entropy with it.
@@ -366,10 +300,7 @@ fn normalised(s: &Subject<'_>, model: &dyn Model) -> Result<(bool, String)> {
     for i in 0..n {
         let row: Vec<f32> = (0..n).flat_map(|j| [at(i) as f32, at(j) as f32]).collect();
         let x = Tensor::from_vec(row, (n, 2), &Device::Cpu)?;
-        let lp = density
-            .log_prob(&Batch::of(x), &mut noise)?
-            .values
-            .to_vec1::<f64>()?;
+        let lp = density.log_prob(&Batch::of(x), &mut noise)?.values.to_vec1::<f64>()?;
         for l in lp {
             mass += l.exp() * h * h;
             entropy -= if l > -700.0 { l.exp() * l * h * h } else { 0.0 };
@@ -377,22 +308,13 @@ fn normalised(s: &Subject<'_>, model: &dyn Model) -> Result<(bool, String)> {
     }
     if tolerance == 0.0 {
         // A lower bound of log p has at most mass one (up to the noise of its own draws).
-        return Ok((
-            mass < 1.02 && mass > 0.0,
-            format!("a lower bound has mass {mass:.4}"),
-        ));
+        return Ok((mass < 1.02 && mass > 0.0, format!("a lower bound has mass {mass:.4}")));
     }
     if (mass - 1.0).abs() > tolerance {
-        return Ok((
-            false,
-            format!("{name} has mass {mass:.5}, allowed error {tolerance}"),
-        ));
+        return Ok((false, format!("{name} has mass {mass:.5}, allowed error {tolerance}")));
     }
     let (x, _) = s.samples(model, 1000)?;
-    let lp = density
-        .log_prob(&Batch::of(x), &mut noise)?
-        .values
-        .to_vec1::<f64>()?;
+    let lp = density.log_prob(&Batch::of(x), &mut noise)?.values.to_vec1::<f64>()?;
     let mean = lp.iter().sum::<f64>() / lp.len() as f64;
     let var = lp.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / (lp.len() - 1) as f64;
     let error = 4.0 * (var / lp.len() as f64).sqrt() + 3.0 * tolerance;

@@ -88,16 +88,10 @@ pub fn evaluate(
         None => owned(sampler_choice(&Table::new(), model.samplers())?),
     };
     let sampler = model.sampler(&name, &table)?;
-    let wanted = data
-        .len(Split::Test)
-        .map_or(options.n_quality, |len| options.n_quality.min(len as usize / 2));
-    let (samples, speed) = draw(
-        sampler.as_ref(),
-        wanted.max(2),
-        clock.at(0.3),
-        &noise.fork("samples"),
-        progress,
-    )?;
+    let wanted =
+        data.len(Split::Test).map_or(options.n_quality, |len| options.n_quality.min(len as usize / 2));
+    let (samples, speed) =
+        draw(sampler.as_ref(), wanted.max(2), clock.at(0.3), &noise.fork("samples"), progress)?;
     let mut reasons = Vec::new();
 
     progress("metrics");
@@ -106,11 +100,7 @@ pub fn evaluate(
     if bad > 0 {
         reasons.push(format!("non_finite_samples ({bad} of {})", samples.dim(0)?));
     } else {
-        let exact = if options.seconds.is_some_and(|s| s < 20.0) {
-            1000
-        } else {
-            2000
-        };
+        let exact = if options.seconds.is_some_and(|s| s < 20.0) { 1000 } else { 2000 };
         quality = reference(data, samples.dim(0)?, &metrics, exact, options.seed, &noise)?.judge(&samples)?;
     }
 
@@ -126,13 +116,7 @@ pub fn evaluate(
         let others = (model.samplers().len() - 1) as f64;
         let until = Instant::now()
             + Duration::from_secs_f64((0.15 * options.seconds.unwrap_or(20.0) / others).min(3.0));
-        sampling.extend(speed_of(
-            model,
-            info,
-            until,
-            clock.at(1.3),
-            &noise.fork("speed").fork(info.name),
-        )?);
+        sampling.extend(speed_of(model, info, until, clock.at(1.3), &noise.fork("speed").fork(info.name))?);
     }
 
     let keep = if data.spec().image().is_some() { 100 } else { 2000 };
@@ -144,11 +128,7 @@ pub fn evaluate(
         sampling,
         samples: samples.narrow(0, 0, keep.min(samples.dim(0)?))?,
         status: if failed { Status::Failed } else { Status::Ok },
-        reason: if reasons.is_empty() {
-            None
-        } else {
-            Some(reasons.join("; "))
-        },
+        reason: if reasons.is_empty() { None } else { Some(reasons.join("; ")) },
     })
 }
 
@@ -160,16 +140,12 @@ struct Clock {
 
 impl Clock {
     fn new(seconds: Option<f64>) -> Self {
-        Self {
-            start: Instant::now(),
-            seconds: seconds.filter(|s| s.is_finite() && *s > 0.0),
-        }
+        Self { start: Instant::now(), seconds: seconds.filter(|s| s.is_finite() && *s > 0.0) }
     }
 
     /// When this part of the budget is spent.
     fn at(&self, part: f64) -> Option<Instant> {
-        self.seconds
-            .map(|s| self.start + Duration::from_secs_f64(s * part))
+        self.seconds.map(|s| self.start + Duration::from_secs_f64(s * part))
     }
 }
 
@@ -185,11 +161,7 @@ fn chosen_metrics<'a>(options: &'a EvalOptions, data: &dyn Dataset) -> Result<Ve
     let image = data.spec().image().is_some();
     match &options.metrics {
         Some(names) => names.iter().map(|n| find(n).map(|m| m.name)).collect(),
-        None => Ok(METRICS
-            .iter()
-            .filter(|m| m.on_images || !image)
-            .map(|m| m.name)
-            .collect()),
+        None => Ok(METRICS.iter().filter(|m| m.on_images || !image).map(|m| m.name).collect()),
     }
 }
 
@@ -288,23 +260,13 @@ fn likelihood_of(
         density => density?,
     };
     let rows = likelihood::test_rows(data, options.n_likelihood, &mut noise.fork("rows"))?;
-    likelihood::judge(
-        density.as_ref(),
-        data,
-        &rows,
-        deadline,
-        &noise.fork("log_prob"),
-        progress,
-    )
+    likelihood::judge(density.as_ref(), data, &rows, deadline, &noise.fork("log_prob"), progress)
 }
 
 fn rows_not_finite(x: &Tensor) -> Result<usize> {
     let d = x.elem_count() / x.dim(0)?.max(1);
     let values = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    Ok(values
-        .chunks(d.max(1))
-        .filter(|row| row.iter().any(|v| !v.is_finite()))
-        .count())
+    Ok(values.chunks(d.max(1)).filter(|row| row.iter().any(|v| !v.is_finite())).count())
 }
 
 /// The real samples and floors for `n` samples of these data, kept for the next model.
@@ -329,18 +291,8 @@ fn reference(
     // Rows of a fixed set come in the order of their addresses, which need not be random.
     let both = crate::metrics::shuffled(&both, &mut noise.fork("order"))?;
     let (real, other) = (both.narrow(0, 0, n)?, both.narrow(0, n, n)?);
-    let modes = data
-        .truth()
-        .filter(|_| data.spec().space == Space::Continuous)
-        .and_then(|t| t.modes());
-    let made = Arc::new(Reference::new(
-        &real,
-        Some(&other),
-        modes,
-        metrics,
-        exact,
-        &mut noise,
-    )?);
+    let modes = data.truth().filter(|_| data.spec().space == Space::Continuous).and_then(|t| t.modes());
+    let made = Arc::new(Reference::new(&real, Some(&other), modes, metrics, exact, &mut noise)?);
     let mut kept = KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if kept.len() >= 8 {
         kept.remove(0);
@@ -360,11 +312,7 @@ mod tests {
     };
 
     fn few() -> EvalOptions {
-        EvalOptions {
-            n_likelihood: 3000,
-            n_quality: 400,
-            ..EvalOptions::default()
-        }
+        EvalOptions { n_likelihood: 3000, n_quality: 400, ..EvalOptions::default() }
     }
 
     fn run(model: &dyn Model, data: &dyn Dataset, options: &EvalOptions) -> Result<Evaluation> {
@@ -382,10 +330,7 @@ mod tests {
             assert!((l.value - l.floor.expect("an entropy")).abs() < 4.0 * l.stderr && l.n == 3000);
             let names: Vec<&str> = e.quality.iter().map(|(n, _)| n.as_str()).collect();
             let modes = data.truth().is_some_and(|t| t.modes().is_some());
-            let want = METRICS
-                .iter()
-                .map(|m| m.name)
-                .filter(|n| modes || !n.starts_with("mode_"));
+            let want = METRICS.iter().map(|m| m.name).filter(|n| modes || !n.starts_with("mode_"));
             assert_eq!(names, want.collect::<Vec<_>>());
             for (name, m) in &e.quality {
                 let (value, floor) = (m.value.expect("a value"), m.floor.expect("a floor"));
@@ -412,10 +357,7 @@ mod tests {
     fn images_are_judged_on_pixels() -> Result<()> {
         let data = open("glyphs{size=14}", &OpenOptions::default())?;
         let model = real(open("glyphs{size=14}", &OpenOptions::default())?)?;
-        let options = EvalOptions {
-            n_quality: 150,
-            ..few()
-        };
+        let options = EvalOptions { n_quality: 150, ..few() };
         let e = run(model.as_ref(), data.as_ref(), &options)?;
         assert_eq!((e.status, e.likelihood.is_none()), (Status::Ok, true));
         let want = METRICS.iter().filter(|m| m.on_images).map(|m| m.name);
@@ -429,32 +371,18 @@ mod tests {
         let data = open("moons", &OpenOptions::default())?;
         let model = real(open("moons", &OpenOptions::default())?)?;
         let metrics = Some(vec!["energy_distance".to_string(), "kl".to_string()]);
-        let options = EvalOptions {
-            metrics,
-            seconds: Some(0.01),
-            n_likelihood: 1_000_000,
-            ..few()
-        };
+        let options = EvalOptions { metrics, seconds: Some(0.01), n_likelihood: 1_000_000, ..few() };
         let e = run(model.as_ref(), data.as_ref(), &options)?;
-        assert_eq!(
-            e.quality.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
-            ["energy_distance", "kl"]
-        );
+        assert_eq!(e.quality.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["energy_distance", "kl"]);
         assert!(e.likelihood.is_some_and(|l| l.n < 1_000_000));
-        let options = EvalOptions {
-            metrics: Some(vec!["mmd".into()]),
-            ..few()
-        };
+        let options = EvalOptions { metrics: Some(vec!["mmd".into()]), ..few() };
         assert!(
             run(model.as_ref(), data.as_ref(), &options)
                 .expect_err("no such metric")
                 .to_string()
                 .contains("mmd2")
         );
-        let options = EvalOptions {
-            sampler: Some(("euler".into(), Table::new())),
-            ..few()
-        };
+        let options = EvalOptions { sampler: Some(("euler".into(), Table::new())), ..few() };
         assert!(run(model.as_ref(), data.as_ref(), &options).is_err());
         Ok(())
     }
@@ -465,22 +393,9 @@ mod tests {
         value: f64,
     }
 
-    static FAKE: ModelInfo = ModelInfo {
-        name: "fake",
-        family: Family::Ebm,
-        summary: "",
-        citation: "",
-    };
-    static SAMPLER: [SamplerInfo; 1] = [SamplerInfo {
-        name: "constant",
-        summary: "",
-        defaults: Table::new,
-    }];
-    static DENSITY: [DensityInfo; 1] = [DensityInfo {
-        name: "ais",
-        summary: "",
-        defaults: Table::new,
-    }];
+    static FAKE: ModelInfo = ModelInfo { name: "fake", family: Family::Ebm, summary: "", citation: "" };
+    static SAMPLER: [SamplerInfo; 1] = [SamplerInfo { name: "constant", summary: "", defaults: Table::new }];
+    static DENSITY: [DensityInfo; 1] = [DensityInfo { name: "ais", summary: "", defaults: Table::new }];
 
     impl Model for Fake {
         fn info(&self) -> &ModelInfo {
@@ -505,9 +420,7 @@ mod tests {
             &DENSITY
         }
         fn density(&self, _: &str, _: &Table, _: &mut Noise) -> Result<Box<dyn Density + '_>> {
-            Err(Error::Unsupported(
-                "ais_degenerate: effective sample size 3.1 of 512".into(),
-            ))
+            Err(Error::Unsupported("ais_degenerate: effective sample size 3.1 of 512".into()))
         }
     }
 
@@ -524,20 +437,14 @@ mod tests {
     }
 
     fn fake(value: f64) -> Fake {
-        Fake {
-            params: ParamStore::new(&Noise::new(0), DType::F32, &Device::Cpu),
-            value,
-        }
+        Fake { params: ParamStore::new(&Noise::new(0), DType::F32, &Device::Cpu), value }
     }
 
     #[test]
     fn a_degenerate_estimate_is_no_number_and_no_failure() -> Result<()> {
         let data = open("moons", &OpenOptions::default())?;
         let e = run(&fake(0.5), data.as_ref(), &few())?;
-        assert_eq!(
-            (e.status, e.reason.as_deref()),
-            (Status::Ok, Some("ais_degenerate"))
-        );
+        assert_eq!((e.status, e.reason.as_deref()), (Status::Ok, Some("ais_degenerate")));
         assert!(e.likelihood.is_none() && !e.quality.is_empty() && e.sampling[0].evaluations == 7);
         Ok(())
     }
@@ -548,10 +455,7 @@ mod tests {
         let e = run(&fake(f64::NAN), data.as_ref(), &few())?;
         assert_eq!(e.status, Status::Failed);
         let reason = e.reason.unwrap_or_default();
-        assert!(
-            reason.contains("non_finite_samples (400 of 400)") && e.quality.is_empty(),
-            "{reason}"
-        );
+        assert!(reason.contains("non_finite_samples (400 of 400)") && e.quality.is_empty(), "{reason}");
         Ok(())
     }
 }

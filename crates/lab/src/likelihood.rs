@@ -37,10 +37,7 @@ pub struct Judged {
 impl Judged {
     /// No number, and why.
     pub fn failed(reason: impl Into<String>) -> Self {
-        Self {
-            reason: Some(reason.into()),
-            ..Self::default()
-        }
+        Self { reason: Some(reason.into()), ..Self::default() }
     }
 }
 
@@ -54,12 +51,7 @@ pub fn test_rows(data: &dyn Dataset, n: usize, noise: &mut Noise) -> Result<Batc
     if data.len(Split::Test).is_none() {
         return Ok(rows);
     }
-    let order: Vec<u32> = noise
-        .fork("order")
-        .permutation(n)
-        .into_iter()
-        .map(|i| i as u32)
-        .collect();
+    let order: Vec<u32> = noise.fork("order").permutation(n).into_iter().map(|i| i as u32).collect();
     let order = candle_core::Tensor::from_vec(order, n, rows.x.device())?;
     let pick = |t: &candle_core::Tensor| t.index_select(&order, 0);
     Ok(Batch {
@@ -110,40 +102,23 @@ pub fn judge(
         shared = shared.max(got.shared_error);
         if let Some(truth) = truth {
             let of_truth = truth.log_prob(&part, &mut noise.fork("truth").at(i as u64))?;
-            against.extend(
-                of_truth
-                    .values
-                    .to_dtype(candle_core::DType::F64)?
-                    .to_vec1::<f64>()?,
-            );
+            against.extend(of_truth.values.to_dtype(candle_core::DType::F64)?.to_vec1::<f64>()?);
         }
     }
     let bad = values.iter().filter(|v| !v.is_finite()).count();
     if bad > 0 || values.is_empty() || !shared.is_finite() {
-        return Ok(Judged::failed(format!(
-            "non_finite_log_prob ({bad} of {} rows)",
-            values.len()
-        )));
+        return Ok(Judged::failed(format!("non_finite_log_prob ({bad} of {} rows)", values.len())));
     }
     let floor = truth.map(|t| t.entropy());
-    let likelihood = summary(
-        &values,
-        shared,
-        &evidence,
-        data.spec().dims(),
-        floor.as_ref().and_then(|f| f.value),
-    );
+    let likelihood =
+        summary(&values, shared, &evidence, data.spec().dims(), floor.as_ref().and_then(|f| f.value));
     let reason =
         is_below(&likelihood, floor.as_ref().and_then(|f| f.stderr)).then(|| "below_floor".to_string());
     let kl = match evidence.kind {
         Kind::Exact | Kind::Estimate if !against.is_empty() => Some(divergence(&values, &against, shared)?),
         _ => None,
     };
-    Ok(Judged {
-        likelihood: Some(likelihood),
-        kl,
-        reason,
-    })
+    Ok(Judged { likelihood: Some(likelihood), kl, reason })
 }
 
 /// What an energy model's density says when its annealed weights have collapsed.
@@ -174,11 +149,7 @@ fn summary(
     floor: Option<f64>,
 ) -> Likelihood {
     let moments = Moments::of(log_probs);
-    let within = if log_probs.len() > 1 {
-        moments.standard_error()
-    } else {
-        0.0
-    };
+    let within = if log_probs.len() > 1 { moments.standard_error() } else { 0.0 };
     let stderr = (within * within + shared * shared).sqrt();
     let mut out = Likelihood {
         value: -moments.mean(),
@@ -211,28 +182,16 @@ fn summary(
 
 /// Whether the value is below the floor by more than chance and tolerance allow.
 fn is_below(l: &Likelihood, floor_stderr: Option<f64>) -> bool {
-    let tolerance = if l.kind == Kind::Estimate {
-        l.tolerance.unwrap_or(0.0)
-    } else {
-        0.0
-    };
+    let tolerance = if l.kind == Kind::Estimate { l.tolerance.unwrap_or(0.0) } else { 0.0 };
     let error = l.stderr.hypot(floor_stderr.unwrap_or(0.0));
-    l.floor
-        .is_some_and(|floor| l.value + 3.0 * error + tolerance < floor)
+    l.floor.is_some_and(|floor| l.value + 3.0 * error + tolerance < floor)
 }
 
 fn divergence(model: &[f64], truth: &[f64], shared: f64) -> Result<Measurement> {
     let differences: Vec<f64> = truth.iter().zip(model).map(|(p, q)| p - q).collect();
     let moments = Moments::of(&differences);
-    let within = if model.len() > 1 {
-        moments.standard_error()
-    } else {
-        0.0
-    };
-    let estimate = Estimate {
-        value: moments.mean(),
-        stderr: within.hypot(shared),
-    };
+    let within = if model.len() > 1 { moments.standard_error() } else { 0.0 };
+    let estimate = Estimate { value: moments.mean(), stderr: within.hypot(shared) };
     Ok(metrics::find("kl")?.measured(estimate, model.len(), Some(0.0)))
 }
 
@@ -256,39 +215,21 @@ mod tests {
             &self.evidence
         }
         fn log_prob(&self, batch: &Batch, noise: &mut Noise) -> Result<LogProb> {
-            let truth = self
-                .data
-                .truth()
-                .ok_or_else(|| Error::Unsupported("a toy".into()))?;
+            let truth = self.data.truth().ok_or_else(|| Error::Unsupported("a toy".into()))?;
             let mut values = truth.log_prob(batch, noise)?.values.to_vec1::<f64>()?;
             values.iter_mut().for_each(|v| *v += self.more);
             if let Some(bad) = self.bad {
                 values[7] = bad;
             }
             let n = values.len();
-            Ok(LogProb {
-                values: Tensor::from_vec(values, n, &Device::Cpu)?,
-                shared_error: 0.003,
-            })
+            Ok(LogProb { values: Tensor::from_vec(values, n, &Device::Cpu)?, shared_error: 0.003 })
         }
     }
 
     fn claim(data: &dyn Dataset, kind: Kind, more: f64, bad: Option<f64>) -> Result<Judged> {
         let evidence = Evidence::new(kind, "claimed", Space::Continuous);
         let rows = test_rows(data, 4000, &mut Noise::new(5))?;
-        judge(
-            &Claim {
-                data,
-                more,
-                bad,
-                evidence,
-            },
-            data,
-            &rows,
-            None,
-            &Noise::new(1),
-            &mut |_| (),
-        )
+        judge(&Claim { data, more, bad, evidence }, data, &rows, None, &Noise::new(1), &mut |_| ())
     }
 
     #[test]
@@ -297,12 +238,7 @@ mod tests {
         let judged = claim(data.as_ref(), Kind::Exact, -0.25, None)?;
         let l = judged.likelihood.expect("finite");
         let floor = l.floor.expect("toys have an entropy");
-        assert!(
-            (l.value - floor - 0.25).abs() < 4.0 * l.stderr,
-            "{} {floor} ± {}",
-            l.value,
-            l.stderr
-        );
+        assert!((l.value - floor - 0.25).abs() < 4.0 * l.stderr, "{} {floor} ± {}", l.value, l.stderr);
         let kl = judged.kl.expect("both densities are known");
         // Paired: the only error left is the shared one.
         assert!(
@@ -332,11 +268,7 @@ mod tests {
         for bad in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY] {
             let judged = claim(data.as_ref(), Kind::Exact, 0.0, Some(bad))?;
             assert!(judged.likelihood.is_none() && judged.kl.is_none());
-            assert!(
-                judged
-                    .reason
-                    .is_some_and(|r| r.starts_with("non_finite_log_prob (4 of 4000"))
-            );
+            assert!(judged.reason.is_some_and(|r| r.starts_with("non_finite_log_prob (4 of 4000")));
         }
         Ok(())
     }
@@ -346,20 +278,9 @@ mod tests {
         let data = open("moons", &OpenOptions::default())?;
         let evidence = Evidence::new(Kind::Exact, "claimed", Space::Continuous);
         let rows = test_rows(data.as_ref(), 4000, &mut Noise::new(5))?;
-        let density = Claim {
-            data: data.as_ref(),
-            more: 0.0,
-            bad: None,
-            evidence,
-        };
-        let judged = judge(
-            &density,
-            data.as_ref(),
-            &rows,
-            Some(Instant::now()),
-            &Noise::new(1),
-            &mut |_| (),
-        )?;
+        let density = Claim { data: data.as_ref(), more: 0.0, bad: None, evidence };
+        let judged =
+            judge(&density, data.as_ref(), &rows, Some(Instant::now()), &Noise::new(1), &mut |_| ())?;
         assert_eq!(judged.likelihood.map(|l| l.n), Some(1000));
         Ok(())
     }
@@ -380,25 +301,13 @@ mod tests {
                 && dense.unit == "bits_per_dim"
                 && dense.kind == Kind::LowerBound
         );
-        let exact = summary(
-            &[-8.0 * d as f64 * ln2; 4],
-            0.0,
-            &evidence(Kind::Exact, true),
-            d,
-            None,
-        );
+        let exact = summary(&[-8.0 * d as f64 * ln2; 4], 0.0, &evidence(Kind::Exact, true), d, None);
         assert!(
             (exact.value - 8.0).abs() < 1e-12 && exact.kind == Kind::Exact && exact.tolerance == Some(1.0)
         );
         let over = summary(&[0.0; 4], 0.0, &evidence(Kind::UpperBound, false), d, None);
         assert!(over.kind == Kind::Estimate && over.tolerance.is_none());
-        let spread = summary(
-            &[0.0, d as f64 * ln2],
-            0.0,
-            &evidence(Kind::Exact, false),
-            d,
-            None,
-        );
+        let spread = summary(&[0.0, d as f64 * ln2], 0.0, &evidence(Kind::Exact, false), d, None);
         assert!((spread.value - 7.5).abs() < 1e-12 && (spread.stderr - 0.5).abs() < 1e-12);
     }
 }

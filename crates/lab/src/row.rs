@@ -176,21 +176,13 @@ impl Row {
 pub fn folder_name(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars() {
-        let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') {
-            c
-        } else {
-            '-'
-        };
+        let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
         if !(c == '-' && out.ends_with('-')) {
             out.push(c);
         }
     }
     let out = out.trim_matches(['-', '.']);
-    if out.is_empty() {
-        "run".into()
-    } else {
-        out.chars().take(64).collect()
-    }
+    if out.is_empty() { "run".into() } else { out.chars().take(64).collect() }
 }
 
 /// Appends a row and waits until the disk has it. A torn last line of a crash stays alone on its line.
@@ -200,19 +192,9 @@ pub fn folder_name(name: &str) -> String {
 pub fn append(path: &Path, row: &Row) -> Result<()> {
     let json = serde_json::to_string(row).map_err(|e| Error::file(path, e.to_string()))?;
     let mut open = OpenOptions::new();
-    let mut file = open
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(Error::io("open", path))?;
-    let separator = if ends_in_line(&mut file).map_err(Error::io("read", path))? {
-        ""
-    } else {
-        "\n"
-    };
-    file.write_all(format!("{separator}{json}\n").as_bytes())
-        .map_err(Error::io("write", path))?;
+    let mut file = open.read(true).append(true).create(true).open(path).map_err(Error::io("open", path))?;
+    let separator = if ends_in_line(&mut file).map_err(Error::io("read", path))? { "" } else { "\n" };
+    file.write_all(format!("{separator}{json}\n").as_bytes()).map_err(Error::io("write", path))?;
     file.sync_all().map_err(Error::io("sync", path))
 }
 
@@ -243,9 +225,7 @@ pub fn read(path: &Path) -> Result<(Vec<Row>, Vec<String>)> {
         ));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE)
-        .read_to_end(&mut bytes)
-        .map_err(Error::io("read", path))?;
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     let (mut rows, mut warnings) = (Vec::new(), Vec::new());
     for (i, line) in bytes.split(|&b| b == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -261,11 +241,7 @@ pub fn read(path: &Path) -> Result<(Vec<Row>, Vec<String>)> {
 
 fn parse(line: &[u8]) -> std::result::Result<Row, String> {
     let row: Row = serde_json::from_slice(line).map_err(|e| format!("not a row ({e})"))?;
-    if row.schema == SCHEMA {
-        Ok(row)
-    } else {
-        Err(format!("schema {} instead of {SCHEMA}", row.schema))
-    }
+    if row.schema == SCHEMA { Ok(row) } else { Err(format!("schema {} instead of {SCHEMA}", row.schema)) }
 }
 
 /// A list of named values as a JSON object that keeps its order.
@@ -314,16 +290,7 @@ pub(crate) mod tests {
     /// A row that knows only what it is about.
     pub(crate) fn bare(suite: &str, model: &str, family: &str, dataset: &str, seed: u64) -> Row {
         let (suite, model, family, dataset) = (suite.into(), model.into(), family.into(), dataset.into());
-        Row {
-            schema: SCHEMA,
-            suite,
-            model,
-            family,
-            dataset,
-            seed,
-            weights: "raw".into(),
-            ..Row::default()
-        }
+        Row { schema: SCHEMA, suite, model, family, dataset, seed, weights: "raw".into(), ..Row::default() }
     }
 
     /// A row like that of the design.
@@ -338,10 +305,7 @@ pub(crate) mod tests {
         };
         Row {
             parameters: Some(12345),
-            budget: Budget {
-                seconds: Some(10.0),
-                steps: None,
-            },
+            budget: Budget { seconds: Some(10.0), steps: None },
             train: Some(TrainStats {
                 steps: 2000,
                 examples: 1_024_000,
@@ -419,10 +383,7 @@ pub(crate) mod tests {
             append(&path, &specimen())?;
             let (rows, warnings) = read(&path)?;
             assert_eq!(rows.len(), 2, "the row after the torn line is whole");
-            assert!(
-                warnings.len() == 1 && warnings[0].contains("line 2"),
-                "{warnings:?}"
-            );
+            assert!(warnings.len() == 1 && warnings[0].contains("line 2"), "{warnings:?}");
         }
         Ok(())
     }
@@ -442,14 +403,8 @@ pub(crate) mod tests {
     fn no_name_leaves_the_folder() {
         let row = bare("", "realnvp", "flow", "gaussians8{radius=5,sd=1}", 2);
         assert_eq!(row.folder(), "gaussians8-radius-5-sd-1-realnvp-2");
-        assert_eq!(
-            bare("", "../../etc", "", "a/b\\c\0", 0).folder(),
-            "a-b-c-..-..-etc-0"
-        );
-        assert_eq!(
-            (folder_name("../.."), folder_name("")),
-            ("run".to_string(), "run".to_string())
-        );
+        assert_eq!(bare("", "../../etc", "", "a/b\\c\0", 0).folder(), "a-b-c-..-..-etc-0");
+        assert_eq!((folder_name("../.."), folder_name("")), ("run".to_string(), "run".to_string()));
     }
 
     #[test]

@@ -20,16 +20,10 @@ pub fn write(path: &Path, x: &Tensor) -> Result<()> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("png") => crate::pictures::samples_png(x, path),
         Some("npy") => write_atomic(path, &npy_bytes(x)?),
-        Some("safetensors") => write_tensors(
-            path,
-            &BTreeMap::from([("samples".to_string(), x.clone())]),
-            HashMap::new(),
-        ),
-        _ => Err(Error::config(
-            "--out",
-            "a file ending in .png, .npy or .safetensors",
-            path.display(),
-        )),
+        Some("safetensors") => {
+            write_tensors(path, &BTreeMap::from([("samples".to_string(), x.clone())]), HashMap::new())
+        }
+        _ => Err(Error::config("--out", "a file ending in .png, .npy or .safetensors", path.display())),
     }
 }
 
@@ -46,9 +40,9 @@ pub fn read(path: &Path, key: Option<&str>) -> Result<Tensor> {
         Some("safetensors") => {
             let (mut all, _) = read_tensors(path, &Device::Cpu)?;
             match key {
-                Some(k) => all
-                    .remove(k)
-                    .ok_or_else(|| Error::unknown("array", k, all.keys().map(String::as_str)))?,
+                Some(k) => {
+                    all.remove(k).ok_or_else(|| Error::unknown("array", k, all.keys().map(String::as_str)))?
+                }
                 None if all.len() == 1 => all
                     .into_values()
                     .next()
@@ -67,40 +61,24 @@ pub fn read(path: &Path, key: Option<&str>) -> Result<Tensor> {
             }
         }
         _ => {
-            return Err(Error::file(
-                path,
-                "expected a .npy or .safetensors file or a folder of PNGs",
-            ));
+            return Err(Error::file(path, "expected a .npy or .safetensors file or a folder of PNGs"));
         }
     };
     if x.rank() < 2 || x.elem_count() == 0 {
-        return Err(Error::file(
-            path,
-            format!("expected samples of shape (n, …), found {:?}", x.dims()),
-        ));
+        return Err(Error::file(path, format!("expected samples of shape (n, …), found {:?}", x.dims())));
     }
     let x = x.to_dtype(DType::F64)?;
     let finite = x.flatten_all()?.to_vec1::<f64>()?.iter().all(|v| v.is_finite());
-    if finite {
-        Ok(x)
-    } else {
-        Err(Error::file(path, "expected finite values, found NaN or infinity"))
-    }
+    if finite { Ok(x) } else { Err(Error::file(path, "expected finite values, found NaN or infinity")) }
 }
 
 /// The bytes of a version 1.0 `.npy` file, little-endian f32 or f64, C order.
 fn npy_bytes(x: &Tensor) -> Result<Vec<u8>> {
     let wide = x.dtype() == DType::F64;
     let dims: Vec<String> = x.dims().iter().map(ToString::to_string).collect();
-    let shape = if dims.len() == 1 {
-        format!("({},)", dims[0])
-    } else {
-        format!("({})", dims.join(", "))
-    };
-    let mut header = format!(
-        "{{'descr': '<f{}', 'fortran_order': False, 'shape': {shape}, }}",
-        if wide { 8 } else { 4 }
-    );
+    let shape = if dims.len() == 1 { format!("({},)", dims[0]) } else { format!("({})", dims.join(", ")) };
+    let mut header =
+        format!("{{'descr': '<f{}', 'fortran_order': False, 'shape': {shape}, }}", if wide { 8 } else { 4 });
     let pad = (64 - (10 + header.len() + 1) % 64) % 64;
     header.push_str(&" ".repeat(pad));
     header.push('\n');
@@ -111,12 +89,7 @@ fn npy_bytes(x: &Tensor) -> Result<Vec<u8>> {
     if wide {
         out.extend(flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()));
     } else {
-        out.extend(
-            flat.to_dtype(DType::F32)?
-                .to_vec1::<f32>()?
-                .iter()
-                .flat_map(|v| v.to_le_bytes()),
-        );
+        out.extend(flat.to_dtype(DType::F32)?.to_vec1::<f32>()?.iter().flat_map(|v| v.to_le_bytes()));
     }
     Ok(out)
 }
@@ -124,32 +97,20 @@ fn npy_bytes(x: &Tensor) -> Result<Vec<u8>> {
 fn npy_read(path: &Path) -> Result<Tensor> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let bad = |found: &str| {
-        Error::file(
-            path,
-            format!("expected a .npy array of numbers in C order, found {found}"),
-        )
+        Error::file(path, format!("expected a .npy array of numbers in C order, found {found}"))
     };
-    let (magic, rest) = bytes
-        .split_at_checked(8)
-        .ok_or_else(|| bad("fewer than 8 bytes"))?;
+    let (magic, rest) = bytes.split_at_checked(8).ok_or_else(|| bad("fewer than 8 bytes"))?;
     if &magic[..6] != b"\x93NUMPY" {
         return Err(bad("another format"));
     }
     let long = magic[6] >= 2;
-    let (len, rest) = rest
-        .split_at_checked(if long { 4 } else { 2 })
-        .ok_or_else(|| bad("a cut header"))?;
+    let (len, rest) = rest.split_at_checked(if long { 4 } else { 2 }).ok_or_else(|| bad("a cut header"))?;
     let len = len.iter().rev().fold(0usize, |a, &b| (a << 8) | usize::from(b));
     let (header, data) = rest.split_at_checked(len).ok_or_else(|| bad("a cut header"))?;
     let header = std::str::from_utf8(header).map_err(|_| bad("a header that is not text"))?;
     let field = |key: &str| {
         let at = header.find(&format!("'{key}'"))?;
-        Some(
-            header[at + key.len() + 2..]
-                .trim_start()
-                .strip_prefix(':')?
-                .trim_start(),
-        )
+        Some(header[at + key.len() + 2..].trim_start().strip_prefix(':')?.trim_start())
     };
     let descr = field("descr")
         .and_then(|s| s.strip_prefix('\'')?.split('\'').next())
@@ -166,31 +127,15 @@ fn npy_read(path: &Path) -> Result<Tensor> {
         .filter(|s| !s.is_empty())
         .map(|s| s.parse().map_err(|_| bad("a shape that is not numbers")))
         .collect::<Result<_>>()?;
-    let count = dims
-        .iter()
-        .try_fold(1usize, |a, &d| a.checked_mul(d))
-        .filter(|&c| c <= MAX_ELEMENTS);
+    let count = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).filter(|&c| c <= MAX_ELEMENTS);
     let count = count.ok_or_else(|| bad("a shape that is too large"))?;
     let size = descr.get(2..).and_then(|s| s.parse::<usize>().ok()).unwrap_or(0);
     if Some(data.len()) != count.checked_mul(size) {
-        return Err(bad(&format!(
-            "{} bytes of data for shape {dims:?} of type {descr}",
-            data.len()
-        )));
+        return Err(bad(&format!("{} bytes of data for shape {dims:?} of type {descr}", data.len())));
     }
     let values: Vec<f64> = match descr {
-        "<f4" => data
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f64::from(f32::from_le_bytes(*b)))
-            .collect(),
-        "<f8" => data
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|b| f64::from_le_bytes(*b))
-            .collect(),
+        "<f4" => data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+        "<f8" => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
         "|u1" => data.iter().map(|b| f64::from(*b)).collect(),
         other => return Err(bad(&format!("type {other}; save as float32, float64 or uint8"))),
     };
@@ -209,11 +154,7 @@ mod tests {
             let path = dir.path().join(name);
             write(&path, &x)?;
             let y = read(&path, None)?;
-            assert_eq!(
-                y.to_dtype(DType::F32)?.to_vec2::<f32>()?,
-                x.to_vec2::<f32>()?,
-                "{name}"
-            );
+            assert_eq!(y.to_dtype(DType::F32)?.to_vec2::<f32>()?, x.to_vec2::<f32>()?, "{name}");
         }
         Ok(())
     }

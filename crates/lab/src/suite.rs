@@ -30,30 +30,14 @@ struct Plan {
     n_quality: usize,
 }
 
-const QUICK_POINTS: Plan = Plan {
-    train_seconds: 6.0,
-    eval_seconds: Some(6.0),
-    n_likelihood: 10_000,
-    n_quality: 2000,
-};
-const POINTS: Plan = Plan {
-    train_seconds: 30.0,
-    eval_seconds: Some(30.0),
-    n_likelihood: 10_000,
-    n_quality: 2000,
-};
-const QUICK_IMAGES: Plan = Plan {
-    train_seconds: 12.0,
-    eval_seconds: Some(12.0),
-    n_likelihood: 500,
-    n_quality: 500,
-};
-const IMAGES: Plan = Plan {
-    train_seconds: 120.0,
-    eval_seconds: Some(120.0),
-    n_likelihood: 2000,
-    n_quality: 1000,
-};
+const QUICK_POINTS: Plan =
+    Plan { train_seconds: 6.0, eval_seconds: Some(6.0), n_likelihood: 10_000, n_quality: 2000 };
+const POINTS: Plan =
+    Plan { train_seconds: 30.0, eval_seconds: Some(30.0), n_likelihood: 10_000, n_quality: 2000 };
+const QUICK_IMAGES: Plan =
+    Plan { train_seconds: 12.0, eval_seconds: Some(12.0), n_likelihood: 500, n_quality: 500 };
+const IMAGES: Plan =
+    Plan { train_seconds: 120.0, eval_seconds: Some(120.0), n_likelihood: 2000, n_quality: 1000 };
 
 /// Every suite, the default first.
 pub static SUITES: &[Suite] = &[
@@ -121,11 +105,7 @@ impl Suite {
     }
 
     fn plan(&self, spec: &DataSpec) -> Plan {
-        if spec.image().is_some() {
-            self.images
-        } else {
-            self.points
-        }
+        if spec.image().is_some() { self.images } else { self.points }
     }
 }
 
@@ -142,14 +122,7 @@ impl Plan {
 
 /// How a run is judged outside a suite: with the examples of the long suites, and without a deadline on points.
 pub fn default_evaluation(spec: &DataSpec) -> EvalOptions {
-    let plan = if spec.image().is_some() {
-        IMAGES
-    } else {
-        Plan {
-            eval_seconds: None,
-            ..POINTS
-        }
-    };
+    let plan = if spec.image().is_some() { IMAGES } else { Plan { eval_seconds: None, ..POINTS } };
     plan.evaluation()
 }
 
@@ -165,12 +138,7 @@ mod tests {
             assert!(DATASETS.iter().any(|d| d.name == bare), "{name}");
         }
         assert_eq!(find("quick")?.name, SUITES[0].name);
-        assert!(
-            find("quik")
-                .expect_err("no such suite")
-                .to_string()
-                .contains("quick")
-        );
+        assert!(find("quik").expect_err("no such suite").to_string().contains("quick"));
         Ok(())
     }
 }

@@ -87,11 +87,7 @@ fn hub(mode: Mode, files: [Vec<u8>; 2]) -> Hub {
             });
         }
     });
-    Hub {
-        address,
-        connections,
-        stop,
-    }
+    Hub { address, connections, stop }
 }
 
 fn serve(
@@ -118,11 +114,7 @@ fn serve(
         Ok(())
     };
     if mode == Mode::ErrorAlways || (mode == Mode::BusyTwice && n < 2) {
-        let status = if mode == Mode::BusyTwice {
-            "503 Busy"
-        } else {
-            "500 Broken"
-        };
+        let status = if mode == Mode::BusyTwice { "503 Busy" } else { "500 Broken" };
         return answer(&mut stream, status, &[], b"");
     }
     if path.starts_with("/api/") {
@@ -130,40 +122,23 @@ fn serve(
             return hang();
         }
         assert_eq!(path, "/api/datasets/zoo/small/revision/refs%2Fconvert%2Fparquet");
-        let sha = if mode == Mode::EvilCommit {
-            "../../evil"
-        } else {
-            COMMIT
-        };
+        let sha = if mode == Mode::EvilCommit { "../../evil" } else { COMMIT };
         let listing: &[&str] = match mode {
             Mode::EvilListing => &["../../../evil.txt"],
             Mode::ExtraListing => &["../../../evil.txt", PATHS[0], "README.md", PATHS[1]],
             _ => &PATHS,
         };
-        let siblings: Vec<String> = listing
-            .iter()
-            .map(|p| format!("{{\"rfilename\":\"{p}\"}}"))
-            .collect();
-        let body = format!(
-            "{{\"id\":\"zoo/small\",\"sha\":\"{sha}\",\"siblings\":[{}]}}",
-            siblings.join(",")
-        );
-        return answer(
-            &mut stream,
-            "200 OK",
-            &["Content-Type: application/json".into()],
-            body.as_bytes(),
-        );
+        let siblings: Vec<String> = listing.iter().map(|p| format!("{{\"rfilename\":\"{p}\"}}")).collect();
+        let body =
+            format!("{{\"id\":\"zoo/small\",\"sha\":\"{sha}\",\"siblings\":[{}]}}", siblings.join(","));
+        return answer(&mut stream, "200 OK", &["Content-Type: application/json".into()], body.as_bytes());
     }
     let file = PATHS.iter().position(|p| path.ends_with(p));
     let Some(data) = file.map(|i| &files[i]).filter(|_| mode != Mode::NotFound) else {
         return answer(&mut stream, "404 Not Found", &[], b"");
     };
     let wanted = format!("/datasets/zoo/small/resolve/{COMMIT}/");
-    assert!(
-        path.starts_with(&wanted) || path.starts_with("/storage/"),
-        "{path}"
-    );
+    assert!(path.starts_with(&wanted) || path.starts_with("/storage/"), "{path}");
     let etag = match mode {
         Mode::EvilEtag => "../../../../evil_etag".to_string(),
         _ => small::sha256(data),
@@ -182,23 +157,11 @@ fn serve(
     }
     let head = |stream: &mut TcpStream, length: Option<usize>| {
         let length = length.map_or_else(String::new, |n| format!("Content-Length: {n}\r\n"));
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\n{}\r\n{length}Connection: close\r\n\r\n",
-            headers.join("\r\n")
-        )
+        write!(stream, "HTTP/1.1 200 OK\r\n{}\r\n{length}Connection: close\r\n\r\n", headers.join("\r\n"))
     };
     if method == "HEAD" {
-        let announced = if mode == Mode::HugeAnnounced {
-            1 << 40
-        } else {
-            data.len()
-        };
-        return if mode == Mode::HangHead {
-            hang()
-        } else {
-            head(&mut stream, Some(announced))
-        };
+        let announced = if mode == Mode::HugeAnnounced { 1 << 40 } else { data.len() };
+        return if mode == Mode::HangHead { hang() } else { head(&mut stream, Some(announced)) };
     }
     let first = gets.fetch_add(1, Ordering::Relaxed) == 0;
     let half = data.len() / 2;
@@ -248,10 +211,7 @@ fn serve(
 }
 
 fn answer(stream: &mut TcpStream, status: &str, headers: &[String], body: &[u8]) -> std::io::Result<()> {
-    let mut text = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n",
-        body.len()
-    );
+    let mut text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
     headers.iter().for_each(|h| text += &format!("{h}\r\n"));
     stream.write_all(format!("{text}\r\n").as_bytes())?;
     stream.write_all(body)
@@ -259,9 +219,7 @@ fn answer(stream: &mut TcpStream, status: &str, headers: &[String], body: &[u8])
 
 fn png(pixels: &[u8], width: u32, height: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    PngEncoder::new(&mut out)
-        .write_image(pixels, width, height, ExtendedColorType::L8)
-        .unwrap();
+    PngEncoder::new(&mut out).write_image(pixels, width, height, ExtendedColorType::L8).unwrap();
     out
 }
 
@@ -278,23 +236,14 @@ fn parquet(rows: &[(Vec<u8>, i64)], compression: Compression) -> Vec<u8> {
     let n = rows.len();
     let bytes: Vec<ByteArray> = rows.iter().map(|r| r.0.clone().into()).collect();
     let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<ByteArrayType>()
-        .write_batch(&bytes, Some(&vec![2; n]), None)
-        .unwrap();
+    column.typed::<ByteArrayType>().write_batch(&bytes, Some(&vec![2; n]), None).unwrap();
     column.close().unwrap();
     let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<ByteArrayType>()
-        .write_batch(&[], Some(&vec![1; n]), None)
-        .unwrap();
+    column.typed::<ByteArrayType>().write_batch(&[], Some(&vec![1; n]), None).unwrap();
     column.close().unwrap();
     let labels: Vec<i64> = rows.iter().map(|r| r.1).collect();
     let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<Int64Type>()
-        .write_batch(&labels, Some(&vec![1; n]), None)
-        .unwrap();
+    column.typed::<Int64Type>().write_batch(&labels, Some(&vec![1; n]), None).unwrap();
     column.close().unwrap();
     group.close().unwrap();
     writer.into_inner().unwrap()
@@ -302,11 +251,7 @@ fn parquet(rows: &[(Vec<u8>, i64)], compression: Compression) -> Vec<u8> {
 
 fn rows(train: bool) -> Vec<(Vec<u8>, i64)> {
     let images = small::pixels(train);
-    images
-        .chunks(784)
-        .zip(small::labels(train))
-        .map(|(p, l)| (png(p, 28, 28), i64::from(l)))
-        .collect()
+    images.chunks(784).zip(small::labels(train)).map(|(p, l)| (png(p, 28, 28), i64::from(l))).collect()
 }
 
 fn right_files() -> [Vec<u8>; 2] {
@@ -317,10 +262,7 @@ fn right_files() -> [Vec<u8>; 2] {
 fn files_with(change: impl FnOnce(&mut Vec<(Vec<u8>, i64)>)) -> [Vec<u8>; 2] {
     let mut test = rows(false);
     change(&mut test);
-    [
-        parquet(&rows(true), Compression::SNAPPY),
-        parquet(&test, Compression::SNAPPY),
-    ]
+    [parquet(&rows(true), Compression::SNAPPY), parquet(&test, Compression::SNAPPY)]
 }
 
 fn options(hub: &Hub) -> Options {
@@ -346,12 +288,7 @@ fn assert_complete(dir: &Path) {
     for (name, bytes) in small::NAMES.iter().zip(small::files()) {
         assert_eq!(std::fs::read(dir.join(name)).unwrap(), bytes, "{name}");
     }
-    assert_eq!(
-        small::tree(dir).len(),
-        4,
-        "only the four files: {:?}",
-        small::tree(dir)
-    );
+    assert_eq!(small::tree(dir).len(), 4, "only the four files: {:?}", small::tree(dir));
 }
 
 /// Fetches from a bad hub, then from a good one into the same folder. Gives the error's text.
@@ -361,20 +298,10 @@ fn refused(mode: Mode, files: [Vec<u8>; 2]) -> String {
     let start = Instant::now();
     let e = fetch_from(mode, files, &small::manifest(), &dir).expect_err("a bad hub must be refused");
     assert!(matches!(e, Error::Network { .. } | Error::File { .. }), "{e:?}");
-    assert!(
-        start.elapsed() < Duration::from_secs(6),
-        "{mode:?} took {:?}",
-        start.elapsed()
-    );
-    let expected: Vec<_> = ["deep", "deep/down", "deep/down/data"]
-        .iter()
-        .map(|p| root.path().join(p))
-        .collect();
-    assert_eq!(
-        small::tree(root.path()),
-        expected,
-        "{mode:?} left something behind"
-    );
+    assert!(start.elapsed() < Duration::from_secs(6), "{mode:?} took {:?}", start.elapsed());
+    let expected: Vec<_> =
+        ["deep", "deep/down", "deep/down/data"].iter().map(|p| root.path().join(p)).collect();
+    assert_eq!(small::tree(root.path()), expected, "{mode:?} left something behind");
     fetch_from(Mode::Good, right_files(), &small::manifest(), &dir).unwrap();
     assert_complete(&dir);
     e.to_string()
@@ -405,10 +332,7 @@ fn fetched_files_read_alike_in_candle_datasets() {
     fetch_from(Mode::Good, right_files(), &small::manifest(), dir.path()).unwrap();
     let set = candle_dataset(&small::manifest(), dir.path()).unwrap();
     let images: Vec<f32> = set.train_images.flatten_all().unwrap().to_vec1().unwrap();
-    let expected: Vec<f32> = small::pixels(true)
-        .iter()
-        .map(|k| f32::from(*k) / 255.0)
-        .collect();
+    let expected: Vec<f32> = small::pixels(true).iter().map(|k| f32::from(*k) / 255.0).collect();
     assert!(images.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6));
     assert_eq!(images.len(), expected.len());
     assert_eq!(set.test_labels.to_vec1::<u8>().unwrap(), small::labels(false));
@@ -418,22 +342,12 @@ fn fetched_files_read_alike_in_candle_datasets() {
 
 #[test]
 fn hubs_that_recover_or_only_look_odd_are_good_enough() {
-    for mode in [
-        Mode::BusyTwice,
-        Mode::CutOffOnce,
-        Mode::EvilEtag,
-        Mode::ExtraListing,
-        Mode::Redirect,
-    ] {
+    for mode in [Mode::BusyTwice, Mode::CutOffOnce, Mode::EvilEtag, Mode::ExtraListing, Mode::Redirect] {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("data");
         fetch_from(mode, right_files(), &small::manifest(), &dir).unwrap_or_else(|e| panic!("{mode:?}: {e}"));
         assert_complete(&dir);
-        assert_eq!(
-            small::tree(root.path()).len(),
-            5,
-            "{mode:?} wrote outside the folder"
-        );
+        assert_eq!(small::tree(root.path()).len(), 5, "{mode:?} wrote outside the folder");
     }
     let plain = [true, false].map(|t| parquet(&rows(t), Compression::UNCOMPRESSED));
     let dir = tempfile::tempdir().unwrap();
@@ -479,10 +393,7 @@ fn hubs_that_never_answer_are_given_up() {
 #[test]
 fn nothing_a_hub_says_becomes_a_path() {
     let e = refused(Mode::EvilCommit, right_files());
-    assert!(
-        e.contains("expected a commit of 40 hexadecimal digits, found '../../evil'"),
-        "{e}"
-    );
+    assert!(e.contains("expected a commit of 40 hexadecimal digits, found '../../evil'"), "{e}");
     let e = refused(Mode::EvilListing, right_files());
     assert!(e.contains("expected the file small/train/0000.parquet"), "{e}");
 }
@@ -496,66 +407,30 @@ fn rows_that_are_not_the_data_set_are_refused_however_consistent_the_hub() {
     });
     let cases: Vec<([Vec<u8>; 2], &str)> = vec![
         (altered, "not the data set of the manifest"),
-        (
-            files_with(|rows| rows[3].1 = (rows[3].1 + 1) % 10),
-            "not the data set of the manifest",
-        ),
-        (
-            files_with(|rows| rows.swap(0, 1)),
-            "not the data set of the manifest",
-        ),
-        (
-            files_with(|rows| rows[3].1 = 300),
-            "row 3: expected a label from 0 to 9, found 300",
-        ),
-        (
-            files_with(|rows| rows[3].1 = -1),
-            "row 3: expected a label from 0 to 9, found -1",
-        ),
+        (files_with(|rows| rows[3].1 = (rows[3].1 + 1) % 10), "not the data set of the manifest"),
+        (files_with(|rows| rows.swap(0, 1)), "not the data set of the manifest"),
+        (files_with(|rows| rows[3].1 = 300), "row 3: expected a label from 0 to 9, found 300"),
+        (files_with(|rows| rows[3].1 = -1), "row 3: expected a label from 0 to 9, found -1"),
         (
             files_with(|rows| rows[3].0 = b"garbage".to_vec()),
             "row 3: expected a grey PNG of 28 × 28, found no PNG",
         ),
-        (
-            files_with(|rows| rows[3].0 = png(&[0; 900], 30, 30)),
-            "found 30 × 30",
-        ),
-        (
-            files_with(|rows| rows[3].0 = png(&[0; 784], 784, 1)),
-            "found 784 × 1",
-        ),
+        (files_with(|rows| rows[3].0 = png(&[0; 900], 30, 30)), "found 30 × 30"),
+        (files_with(|rows| rows[3].0 = png(&[0; 784], 784, 1)), "found 784 × 1"),
         (files_with(|rows| rows[3].0 = bomb()), "found 20000 × 20000"),
         (
             files_with(|rows| rows[3].0.truncate(200)),
             "row 3: expected a grey PNG of 28 × 28, found a damaged one",
         ),
         (files_with(|rows| rows[3].0 = colour()), "found one of type Rgb8"),
-        (
-            files_with(|rows| rows.truncate(5)),
-            "expected 6 rows, the file claims 5",
-        ),
-        (
-            files_with(|rows| rows.push(rows[0].clone())),
-            "expected 6 rows, the file claims 7",
-        ),
-        (
-            [right_files()[0].clone(), b"PAR1".to_vec()],
-            "expected a parquet file",
-        ),
-        (
-            [right_files()[0].clone(), right_files()[1][..2000].to_vec()],
-            "expected a parquet file",
-        ),
-        (
-            [right_files()[0].clone(), b"<html>".to_vec()],
-            "expected a parquet file",
-        ),
+        (files_with(|rows| rows.truncate(5)), "expected 6 rows, the file claims 5"),
+        (files_with(|rows| rows.push(rows[0].clone())), "expected 6 rows, the file claims 7"),
+        ([right_files()[0].clone(), b"PAR1".to_vec()], "expected a parquet file"),
+        ([right_files()[0].clone(), right_files()[1][..2000].to_vec()], "expected a parquet file"),
+        ([right_files()[0].clone(), b"<html>".to_vec()], "expected a parquet file"),
         ([right_files()[0].clone(), Vec::new()], "expected a parquet file"),
         (
-            [
-                right_files()[0].clone(),
-                parquet(&rows(false), Compression::GZIP(Default::default())),
-            ],
+            [right_files()[0].clone(), parquet(&rows(false), Compression::GZIP(Default::default()))],
             "expected snappy or no compression",
         ),
     ];
@@ -595,9 +470,7 @@ fn bomb() -> Vec<u8> {
 
 fn colour() -> Vec<u8> {
     let mut out = Vec::new();
-    PngEncoder::new(&mut out)
-        .write_image(&[9; 784 * 3], 28, 28, ExtendedColorType::Rgb8)
-        .unwrap();
+    PngEncoder::new(&mut out).write_image(&[9; 784 * 3], 28, 28, ExtendedColorType::Rgb8).unwrap();
     out
 }
 
@@ -606,17 +479,9 @@ fn offline_opens_no_socket() {
     let hub = hub(Mode::Good, right_files());
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let offline = Options {
-        offline: true,
-        ..options(&hub)
-    };
-    let e = fetch(&small::manifest(), &data, &offline, &mut |_| {})
-        .unwrap_err()
-        .to_string();
-    assert!(
-        e.contains("HF_HUB_OFFLINE") && e.contains("--data-dir") && e.contains(small::NAMES[0]),
-        "{e}"
-    );
+    let offline = Options { offline: true, ..options(&hub) };
+    let e = fetch(&small::manifest(), &data, &offline, &mut |_| {}).unwrap_err().to_string();
+    assert!(e.contains("HF_HUB_OFFLINE") && e.contains("--data-dir") && e.contains(small::NAMES[0]), "{e}");
     assert_eq!(hub.connections.load(Ordering::Relaxed), 0);
     assert!(small::tree(dir.path()).is_empty());
     // Complete files need no server, so offline is no obstacle.
@@ -661,12 +526,8 @@ fn a_mirror_is_asked_when_the_hub_fails() {
         for stream in mirror.incoming() {
             let mut stream = stream.unwrap();
             let mut request = String::new();
-            BufReader::new(stream.try_clone().unwrap())
-                .read_line(&mut request)
-                .unwrap();
-            let found = small::NAMES
-                .iter()
-                .position(|n| request.starts_with(&format!("GET /files/{n}.gz ")));
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+            let found = small::NAMES.iter().position(|n| request.starts_with(&format!("GET /files/{n}.gz ")));
             match found {
                 Some(i) => answer(&mut stream, "200 OK", &[], &small::gz(&small::files()[i])).unwrap(),
                 None => answer(&mut stream, "404 Not Found", &[], b"").unwrap(),
@@ -680,17 +541,13 @@ fn a_mirror_is_asked_when_the_hub_fails() {
     assert_eq!(small::tree(dir.path()).len(), 4);
     // What the mirror gives does not help while a wrong plain file stands before it; that is said, not deleted.
     std::fs::write(dir.path().join(small::NAMES[1]), b"mine").unwrap();
-    let e = fetch_from(Mode::ErrorAlways, right_files(), &manifest, dir.path())
-        .unwrap_err()
-        .to_string();
+    let e = fetch_from(Mode::ErrorAlways, right_files(), &manifest, dir.path()).unwrap_err().to_string();
     assert!(e.contains(small::NAMES[1]) && e.contains("remove it"), "{e}");
     // A mirror with other contents is refused like any other server.
     let other = text.replace(&small::sha256(&small::files()[3]), &"0".repeat(64));
     let manifest = Manifest::parse(&other, "m").unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let e = fetch_from(Mode::ErrorAlways, right_files(), &manifest, dir.path())
-        .unwrap_err()
-        .to_string();
+    let e = fetch_from(Mode::ErrorAlways, right_files(), &manifest, dir.path()).unwrap_err().to_string();
     assert!(e.contains("500") && e.contains(&"0".repeat(64)), "{e}");
     assert!(small::tree(dir.path()).is_empty());
 }

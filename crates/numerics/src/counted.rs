@@ -33,12 +33,7 @@ pub struct Counted<T> {
 impl<T> Counted<T> {
     /// Starts counting at 0. `inner` is usually a reference to a capability or a closure.
     pub fn new(inner: T) -> Self {
-        Self {
-            inner,
-            forward: 0.into(),
-            backward: 0.into(),
-            examples: 0.into(),
-        }
+        Self { inner, forward: 0.into(), backward: 0.into(), examples: 0.into() }
     }
 
     /// What has been counted so far.
@@ -71,8 +66,7 @@ impl<T> Counted<T> {
     fn count(&self, x: &Tensor, backward: bool) {
         self.forward.fetch_add(1, Relaxed);
         self.backward.fetch_add(u64::from(backward), Relaxed);
-        self.examples
-            .fetch_add(x.dims().first().copied().unwrap_or(1) as u64, Relaxed);
+        self.examples.fetch_add(x.dims().first().copied().unwrap_or(1) as u64, Relaxed);
     }
 }
 
@@ -168,25 +162,11 @@ mod tests {
         let x = Tensor::zeros((5, 2), DType::F64, &Device::Cpu)?;
         energy.energy(&x)?;
         energy.energy_and_gradient(&x.narrow(0, 0, 3)?)?;
-        assert_eq!(
-            counted.evaluations(),
-            Evaluations {
-                forward: 2,
-                backward: 1,
-                examples: 8
-            }
-        );
+        assert_eq!(counted.evaluations(), Evaluations { forward: 2, backward: 1, examples: 8 });
 
         let closure = Counted::new(|x: &Tensor, _: &Tensor| Ok(x.clone()));
         closure.call_at(&x, &x)?;
-        assert_eq!(
-            closure.evaluations(),
-            Evaluations {
-                forward: 1,
-                backward: 0,
-                examples: 5
-            }
-        );
+        assert_eq!(closure.evaluations(), Evaluations { forward: 1, backward: 0, examples: 5 });
         Ok(())
     }
 }

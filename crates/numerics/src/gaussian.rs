@@ -19,13 +19,8 @@ pub struct Gaussian {
 
 #[derive(Clone, Debug)]
 enum Factor {
-    Diagonal {
-        sd: Tensor,
-    }, // (d,)
-    Full {
-        transposed: Tensor,
-        inverse_transposed: Tensor,
-    }, // Lᵀ and L⁻ᵀ, (d, d)
+    Diagonal { sd: Tensor },                                 // (d,)
+    Full { transposed: Tensor, inverse_transposed: Tensor }, // Lᵀ and L⁻ᵀ, (d, d)
 }
 
 impl Gaussian {
@@ -37,11 +32,7 @@ impl Gaussian {
     /// Independent coordinates with the given means and standard deviations.
     pub fn diagonal(mean: &[f64], sd: &[f64], dtype: DType, device: &Device) -> Result<Self> {
         if sd.len() != mean.len() {
-            return Err(Error::data(
-                "standard deviations",
-                format!("{} of them", mean.len()),
-                sd.len(),
-            ));
+            return Err(Error::data("standard deviations", format!("{} of them", mean.len()), sd.len()));
         }
         if let Some(bad) = sd.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
             return Err(Error::data("standard deviation", "a finite number above 0", bad));
@@ -59,32 +50,16 @@ impl Gaussian {
     pub fn full(mean: &[f64], covariance: &[f64], dtype: DType, device: &Device) -> Result<Self> {
         let d = mean.len();
         if covariance.len() != d * d {
-            return Err(Error::data(
-                "covariance",
-                format!("{d}×{d} numbers"),
-                covariance.len(),
-            ));
+            return Err(Error::data("covariance", format!("{d}×{d} numbers"), covariance.len()));
         }
         let lower = cholesky(covariance, d)?;
         let log_det = (0..d).map(|i| lower[i * d + i].ln()).sum();
         let matrix = |m: Vec<f64>| {
-            Ok::<_, Error>(
-                Tensor::from_vec(m, (d, d), device)?
-                    .t()?
-                    .contiguous()?
-                    .to_dtype(dtype)?,
-            )
+            Ok::<_, Error>(Tensor::from_vec(m, (d, d), device)?.t()?.contiguous()?.to_dtype(dtype)?)
         };
         let inverse_transposed = matrix(invert_lower(&lower, d))?;
-        let factor = Factor::Full {
-            transposed: matrix(lower)?,
-            inverse_transposed,
-        };
-        Ok(Self {
-            mean: Tensor::new(mean, device)?.to_dtype(dtype)?,
-            factor,
-            log_det,
-        })
+        let factor = Factor::Full { transposed: matrix(lower)?, inverse_transposed };
+        Ok(Self { mean: Tensor::new(mean, device)?.to_dtype(dtype)?, factor, log_det })
     }
 
     /// The normal with the sample mean and covariance of `x`, `(n, event…)`, n ≥ 2, its standard deviations widened
@@ -103,26 +78,15 @@ impl Gaussian {
         if d <= 64 && n > 2 * d {
             let covariance =
                 (centred.t()?.contiguous()?.matmul(&centred)? * (widen * widen / (n - 1) as f64))?;
-            if let Ok(full) = Self::full(
-                &means,
-                &covariance.flatten_all()?.to_vec1()?,
-                x.dtype(),
-                x.device(),
-            ) {
+            if let Ok(full) = Self::full(&means, &covariance.flatten_all()?.to_vec1()?, x.dtype(), x.device())
+            {
                 return Ok(full);
             }
         }
         let variance = (centred.sqr()?.sum(0)? / (n - 1) as f64)?.to_vec1::<f64>()?;
         // A constant coordinate gets a small width instead of none, or the density would not exist.
-        let largest = variance
-            .iter()
-            .copied()
-            .fold(0.0, f64::max)
-            .max(f64::MIN_POSITIVE);
-        let sd: Vec<f64> = variance
-            .iter()
-            .map(|v| widen * v.max(1e-6 * largest).sqrt())
-            .collect();
+        let largest = variance.iter().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+        let sd: Vec<f64> = variance.iter().map(|v| widen * v.max(1e-6 * largest).sqrt()).collect();
         Self::diagonal(&means, &sd, x.dtype(), x.device())
     }
 
@@ -160,9 +124,7 @@ impl Gaussian {
         let centred = x.broadcast_sub(&self.mean)?;
         match &self.factor {
             Factor::Diagonal { sd } => Ok(centred.broadcast_div(sd)?),
-            Factor::Full {
-                inverse_transposed, ..
-            } => Ok(centred.matmul(inverse_transposed)?),
+            Factor::Full { inverse_transposed, .. } => Ok(centred.matmul(inverse_transposed)?),
         }
     }
 
@@ -193,11 +155,7 @@ fn cholesky(matrix: &[f64], d: usize) -> Result<Vec<f64>> {
         for j in 0..=i {
             let dot: f64 = (0..j).map(|k| lower[i * d + k] * lower[j * d + k]).sum();
             let rest = matrix[i * d + j] - dot;
-            lower[i * d + j] = if i == j {
-                rest.sqrt()
-            } else {
-                rest / lower[j * d + j]
-            };
+            lower[i * d + j] = if i == j { rest.sqrt() } else { rest / lower[j * d + j] };
         }
         let pivot = lower[i * d + i];
         if !(pivot.is_finite() && pivot > 0.0) {

@@ -59,9 +59,7 @@ pub fn tensor(values: Vec<f64>, device: &Device) -> Result<Tensor> {
 /// Start and length of consecutive pieces of `n` rows, at most `size` each.
 pub fn pieces(n: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
     let size = size.max(1);
-    (0..n)
-        .step_by(size)
-        .map(move |start| (start, size.min(n - start)))
+    (0..n).step_by(size).map(move |start| (start, size.min(n - start)))
 }
 
 #[cfg(test)]

@@ -96,20 +96,9 @@ pub fn integrate(
         return Err(Error::config("steps", "at least 1", 0));
     }
     let at = |i: usize| {
-        if i == steps {
-            t1
-        } else {
-            t0 + (t1 - t0) * (i as f64 / steps as f64)
-        }
+        if i == steps { t1 } else { t0 + (t1 - t0) * (i as f64 / steps as f64) }
     };
-    along(
-        solver,
-        drift,
-        diffusion,
-        x,
-        &(0..=steps).map(at).collect::<Vec<_>>(),
-        noise,
-    )
+    along(solver, drift, diffusion, x, &(0..=steps).map(at).collect::<Vec<_>>(), noise)
 }
 
 #[cfg(test)]
@@ -148,10 +137,8 @@ mod tests {
     }
 
     fn order(error: impl Fn(usize) -> Result<f64>) -> Result<f64> {
-        let points = [8, 16, 32, 64]
-            .iter()
-            .map(|&n| Ok((1.0 / n as f64, error(n)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let points =
+            [8, 16, 32, 64].iter().map(|&n| Ok((1.0 / n as f64, error(n)?))).collect::<Result<Vec<_>>>()?;
         Ok(slope(&points))
     }
 
@@ -177,9 +164,7 @@ mod tests {
     #[test]
     fn additive_noise_raises_the_strong_order_to_one() -> Result<()> {
         let dw = increments(4000)?;
-        let kernel: Vec<f64> = (0..FINE)
-            .map(|i| (-(1.0 - (i as f64 + 0.5) / FINE as f64)).exp())
-            .collect();
+        let kernel: Vec<f64> = (0..FINE).map(|i| (-(1.0 - (i as f64 + 0.5) / FINE as f64)).exp()).collect();
         let kernel = Tensor::from_vec(kernel, (1, FINE), &Device::Cpu)?;
         let exact = (kernel.matmul(&dw)?.squeeze(0)? + (-1f64).exp())?;
         let f = |_: f64, x: &Tensor| Ok(x.neg()?);

@@ -81,16 +81,8 @@ impl Mixture {
     pub(crate) fn noised(&self, alpha: f64, sigma: f64) -> Self {
         Self {
             weights: self.weights.clone(),
-            means: self
-                .means
-                .iter()
-                .map(|m| m.iter().map(|m| alpha * m).collect())
-                .collect(),
-            variances: self
-                .variances
-                .iter()
-                .map(|v| alpha * alpha * v + sigma * sigma)
-                .collect(),
+            means: self.means.iter().map(|m| m.iter().map(|m| alpha * m).collect()).collect(),
+            variances: self.variances.iter().map(|v| alpha * alpha * v + sigma * sigma).collect(),
             log_z: self.log_z,
         }
     }
@@ -114,10 +106,7 @@ impl Mixture {
     /// Log-densities of every row.
     pub(crate) fn log_densities(&self, x: &Tensor) -> Result<Vec<f64>> {
         let d = x.dim(1)?;
-        Ok(rows::host(x)?
-            .chunks(d)
-            .map(|row| self.log_density(row).0)
-            .collect())
+        Ok(rows::host(x)?.chunks(d).map(|row| self.log_density(row).0).collect())
     }
 }
 
@@ -135,10 +124,7 @@ impl Energy for Mixture {
             gradients.extend(gradient.iter().map(|g| -g));
         }
         let energies = Tensor::from_vec(energies, b, x.device())?.to_dtype(x.dtype())?;
-        Ok((
-            energies,
-            Tensor::from_vec(gradients, (b, d), x.device())?.to_dtype(x.dtype())?,
-        ))
+        Ok((energies, Tensor::from_vec(gradients, (b, d), x.device())?.to_dtype(x.dtype())?))
     }
 }
 
@@ -165,11 +151,7 @@ impl Velocity for MixtureFlow {
     fn velocity_vjp(&self, x: &Tensor, t: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
         let d = x.dim(1)?;
         let (mut velocity, mut product) = (Vec::new(), Vec::new());
-        for ((x, v), t) in rows::host(x)?
-            .chunks(d)
-            .zip(rows::host(v)?.chunks(d))
-            .zip(rows::host(t)?)
-        {
+        for ((x, v), t) in rows::host(x)?.chunks(d).zip(rows::host(v)?.chunks(d)).zip(rows::host(t)?) {
             let law = self.at(t);
             let score = law.log_density(x).1;
             velocity.extend(x.iter().zip(score).map(|(x, s)| -0.5 * self.rate * (x + s)));

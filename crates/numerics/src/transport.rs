@@ -80,10 +80,7 @@ impl<V: std::ops::Deref<Target = W>, W: Velocity + ?Sized> Velocity for Warped<V
 /// mean has far less variance than that of independent draws.
 pub fn stratified_times(b: usize, noise: &mut Noise) -> Vec<f64> {
     let u = noise.uniforms(b);
-    u.into_iter()
-        .enumerate()
-        .map(|(i, u)| (i as f64 + u) / b as f64)
-        .collect()
+    u.into_iter().enumerate().map(|(i, u)| (i as f64 + u) / b as f64).collect()
 }
 
 #[cfg(test)]
@@ -94,29 +91,15 @@ mod tests {
 
     #[test]
     fn pieces_come_back_in_the_scale_and_range_of_the_data() -> Result<()> {
-        let spec = DataSpec {
-            shape: vec![1],
-            space: Space::Continuous,
-            classes: None,
-            range: Some((4.0, 6.0)),
-        };
+        let spec =
+            DataSpec { shape: vec![1], space: Space::Continuous, classes: None, range: Some((4.0, 6.0)) };
         let scaling = Standardizer::new(vec![5.0], vec![2.0], &spec)?;
-        let x = from_noise(
-            &spec,
-            &scaling,
-            &Device::Cpu,
-            20_000,
-            &mut Noise::new(0),
-            |z, _| Ok(z),
-        )?;
+        let x = from_noise(&spec, &scaling, &Device::Cpu, 20_000, &mut Noise::new(0), |z, _| Ok(z))?;
         let x = rows::host(&x)?;
         assert_eq!(x.len(), 20_000);
         assert!(x.iter().all(|x| (4.0..=6.0).contains(x)));
         let inside = x.iter().filter(|x| **x > 4.0 && **x < 6.0).count() as f64 / 20_000.0;
-        assert!(
-            (inside - 0.382_925).abs() < 4.0 * (0.25f64 / 20_000.0).sqrt(),
-            "{inside}"
-        ); // P(|z| < ½)
+        assert!((inside - 0.382_925).abs() < 4.0 * (0.25f64 / 20_000.0).sqrt(), "{inside}"); // P(|z| < ½)
         Ok(())
     }
 
@@ -133,18 +116,12 @@ mod tests {
             }
         }
         for power in [1.0, 2.0, 3.5] {
-            let flow = Warped {
-                velocity: &Growth,
-                power,
-            };
+            let flow = Warped { velocity: &Growth, power };
             let x = Tensor::new(&[[1f64]], &Device::Cpu)?;
             let f = |tau: f64, x: &Tensor| flow.velocity(x, &rows::time(tau, x)?);
             let scheme = ode::Scheme::adaptive(1e-9, 1e-9);
             let end = ode::integrate(&scheme, f, x, flow.clock(0.0), flow.clock(0.8))?.x;
-            assert!(
-                (rows::host(&end)?[0] - (0.7f64 * 0.8).exp()).abs() < 1e-6,
-                "{power}"
-            );
+            assert!((rows::host(&end)?[0] - (0.7f64 * 0.8).exp()).abs() < 1e-6, "{power}");
         }
         Ok(())
     }
@@ -152,10 +129,6 @@ mod tests {
     #[test]
     fn stratified_times_hit_every_cell() {
         let t = stratified_times(64, &mut Noise::new(0));
-        assert!(
-            t.iter()
-                .enumerate()
-                .all(|(i, t)| (t * 64.0).floor() as usize == i)
-        );
+        assert!(t.iter().enumerate().all(|(i, t)| (t * 64.0).floor() as usize == i));
     }
 }

@@ -135,19 +135,9 @@ pub fn worst_difference(a: &[f64], b: &[f64], tol: Tol) -> Option<Difference> {
         } else {
             absolute - tol.allowed(left, right)
         };
-        Difference {
-            index,
-            left,
-            right,
-            absolute,
-            excess,
-        }
+        Difference { index, left, right, absolute, excess }
     };
-    a.iter()
-        .zip(b)
-        .enumerate()
-        .map(pair)
-        .reduce(|worst, d| if d.excess > worst.excess { d } else { worst })
+    a.iter().zip(b).enumerate().map(pair).reduce(|worst, d| if d.excess > worst.excess { d } else { worst })
 }
 
 /// Fails unless `a` and `b` agree within `tol` at every element, naming the worst one.
@@ -165,13 +155,7 @@ pub fn assert_close(a: impl Values, b: impl Values, tol: Tol) {
         return;
     };
     if worst.excess > 0.0 {
-        let Difference {
-            index,
-            left,
-            right,
-            absolute,
-            ..
-        } = worst;
+        let Difference { index, left, right, absolute, .. } = worst;
         let relative = absolute / left.abs().max(right.abs());
         let failing = a
             .iter()

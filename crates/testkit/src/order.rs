@@ -11,10 +11,7 @@ pub fn order_of_convergence(errors: &[f64], steps: &[f64]) -> f64 {
     let log = |v: &[f64], what: &str| -> Vec<f64> {
         v.iter()
             .map(|&x| {
-                assert!(
-                    x > 0.0 && x.is_finite(),
-                    "{what} must be positive, got {x:e} in {v:?}"
-                );
+                assert!(x > 0.0 && x.is_finite(), "{what} must be positive, got {x:e} in {v:?}");
                 x.ln()
             })
             .collect()

@@ -104,8 +104,5 @@ impl Likelihood {
 fn halves(output: &Tensor, first: f64, least: f64) -> Result<(Tensor, Tensor)> {
     let d = output.dim(1)? / 2;
     let raw = output.narrow(1, d, d)?.affine(1.0, first - least)?;
-    Ok((
-        output.narrow(1, 0, d)?.contiguous()?,
-        softplus(&raw)?.affine(1.0, least)?,
-    ))
+    Ok((output.narrow(1, 0, d)?.contiguous()?, softplus(&raw)?.affine(1.0, least)?))
 }

@@ -94,10 +94,7 @@ impl Networks {
         };
         let both = self.posterior.forward(&hidden)?;
         let lv = both.narrow(1, self.latent, self.latent)?;
-        Ok((
-            both.narrow(1, 0, self.latent)?,
-            lv.affine(1.0, FIRST_LOG_VARIANCE)?,
-        ))
+        Ok((both.narrow(1, 0, self.latent)?, lv.affine(1.0, FIRST_LOG_VARIANCE)?))
     }
 
     /// Outputs of the decoder, `(b, outputs·d)`.
@@ -126,10 +123,7 @@ impl Networks {
     fn log_prob(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
         let output = self.outputs(z)?.to_dtype(DType::F64)?;
         let target = self.target(x)?.to_dtype(DType::F64)?;
-        Ok(self
-            .likelihood
-            .log_prob(&output, &target)?
-            .affine(1.0, self.ladj())?)
+        Ok(self.likelihood.log_prob(&output, &target)?.affine(1.0, self.ladj())?)
     }
 }
 

@@ -29,16 +29,9 @@ static ENTRY: [Entry; 1] = [Entry {
     build: |_, b| Diagonal::new(b).map(|m| Box::new(m) as Box<dyn Model>),
 }];
 
-const SAMPLERS: [SamplerInfo; 1] = [SamplerInfo {
-    name: "exact",
-    summary: "μ + σz",
-    defaults: Table::new,
-}];
-const DENSITIES: [DensityInfo; 1] = [DensityInfo {
-    name: "closed-form",
-    summary: "the Gaussian formula",
-    defaults: Table::new,
-}];
+const SAMPLERS: [SamplerInfo; 1] = [SamplerInfo { name: "exact", summary: "μ + σz", defaults: Table::new }];
+const DENSITIES: [DensityInfo; 1] =
+    [DensityInfo { name: "closed-form", summary: "the Gaussian formula", defaults: Table::new }];
 
 struct Diagonal {
     params: ParamStore,
@@ -62,21 +55,12 @@ impl Diagonal {
             tolerance: None,
             discrete: false,
         };
-        Ok(Self {
-            params,
-            mean,
-            log_variance,
-            shape: b.spec.shape.clone(),
-            evidence,
-        })
+        Ok(Self { params, mean, log_variance, shape: b.spec.shape.clone(), evidence })
     }
 
     fn log_p(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.flatten_from(1)?;
-        let (mean, lv) = (
-            self.mean.broadcast_as(x.shape())?,
-            self.log_variance.broadcast_as(x.shape())?,
-        );
+        let (mean, lv) = (self.mean.broadcast_as(x.shape())?, self.log_variance.broadcast_as(x.shape())?);
         Ok(math::log_normal(&x, &mean, &lv)?)
     }
 }
@@ -95,10 +79,7 @@ impl Model for Diagonal {
     }
 
     fn update(&mut self, _: &Turn, batch: &Batch, _: &mut Noise) -> Result<Update> {
-        Ok(Update::Minimise {
-            loss: self.log_p(&batch.x)?.neg()?.mean_all()?,
-            log: vec![],
-        })
+        Ok(Update::Minimise { loss: self.log_p(&batch.x)?.neg()?.mean_all()?, log: vec![] })
     }
 
     fn samplers(&self) -> &[SamplerInfo] {
@@ -128,10 +109,7 @@ impl Sampler for &Diagonal {
         shape.extend(&self.shape);
         let z = noise.normal((draw.n, self.mean.elem_count()), DType::F32, self.params.device())?;
         let sd = (self.log_variance.detach() * 0.5)?.exp()?;
-        let x = z
-            .broadcast_mul(&sd)?
-            .broadcast_add(&self.mean.detach())?
-            .reshape(shape)?;
+        let x = z.broadcast_mul(&sd)?.broadcast_add(&self.mean.detach())?.reshape(shape)?;
         Ok(Samples { x, evaluations: 0 })
     }
 }
@@ -143,17 +121,12 @@ impl Density for &Diagonal {
 
     fn log_prob(&self, batch: &Batch, _: &mut Noise) -> Result<LogProb> {
         let values = self.log_p(&batch.x)?.detach().to_dtype(DType::F64)?;
-        Ok(LogProb {
-            values,
-            shared_error: 0.0,
-        })
+        Ok(LogProb { values, shared_error: 0.0 })
     }
 }
 
 fn toml_table(text: &str) -> Table {
-    text.parse()
-        .map_err(|e| Error::Unsupported(format!("{e}")))
-        .expect("the literal above is TOML")
+    text.parse().map_err(|e| Error::Unsupported(format!("{e}"))).expect("the literal above is TOML")
 }
 
 fn main() -> ExitCode {

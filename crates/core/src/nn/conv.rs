@@ -30,15 +30,7 @@ impl Conv2d {
         vb: &VarBuilder,
     ) -> Result<Self> {
         let fan_in = inputs / conv.groups.max(1) * kernel * kernel;
-        Self::with_init(
-            inputs,
-            outputs,
-            kernel,
-            conv,
-            activation,
-            default_init(fan_in),
-            vb,
-        )
+        Self::with_init(inputs, outputs, kernel, conv, activation, default_init(fan_in), vb)
     }
 
     /// Weight and bias 0, for the last layer of a diffusion network.
@@ -72,12 +64,7 @@ impl Conv2d {
         let shape = (outputs, inputs / conv.groups.max(1), kernel, kernel);
         let weight = vb.get_with_hints(shape, "weight", init)?;
         let bias = vb.get_with_hints(outputs, "bias", init)?;
-        Ok(Self {
-            weight,
-            bias,
-            conv,
-            activation,
-        })
+        Ok(Self { weight, bias, conv, activation })
     }
 
     /// `(b, in, h, w) → (b, out, h', w')`.
@@ -192,12 +179,7 @@ impl ConvTranspose2d {
         let per_group = outputs / conv.groups.max(1);
         let weight = vb.get_with_hints((inputs, per_group, kernel, kernel), "weight", init)?;
         let bias = vb.get_with_hints(outputs, "bias", init)?;
-        Ok(Self {
-            weight,
-            bias,
-            conv,
-            activation,
-        })
+        Ok(Self { weight, bias, conv, activation })
     }
 
     /// `(b, in, h, w) → (b, out, h', w')`.

@@ -54,10 +54,7 @@ pub fn input_gradient<N: Differentiable + ?Sized>(net: &N, x: &Tensor) -> Result
     let (y, pull) = net.vjp_with(x)?;
     let b = x.dim(0)?;
     if y.elem_count() != b {
-        candle_core::bail!(
-            "input_gradient needs one output per row of {b}, got shape {:?}",
-            y.dims()
-        );
+        candle_core::bail!("input_gradient needs one output per row of {b}, got shape {:?}", y.dims());
     }
     let g = pull(&y.ones_like()?)?;
     Ok((y.reshape(b)?, g))
@@ -99,9 +96,7 @@ pub(crate) fn chain_vjp<'a>(layers: &[&'a dyn Differentiable], x: &Tensor) -> Re
 
 /// [`Differentiable::jvp`] of a chain.
 pub(crate) fn chain_jvp(layers: &[&dyn Differentiable], x: &Tensor, u: &Tensor) -> Result<(Tensor, Tensor)> {
-    layers
-        .iter()
-        .try_fold((x.clone(), u.clone()), |(x, u), layer| layer.jvp(&x, &u))
+    layers.iter().try_fold((x.clone(), u.clone()), |(x, u), layer| layer.jvp(&x, &u))
 }
 
 /// The exact divergence `Σᵢ ∂fᵢ/∂xᵢ`, `(b,)`, of a map `(b, d) → (b, d)`, by one Jacobian-vector product per dimension.

@@ -52,16 +52,11 @@ impl ConvConfig {
 
     fn check(&self) -> Result<()> {
         let smallest = self.size >> self.channels.len();
-        require(
-            self.features > 0 && !self.channels.is_empty() && !self.channels.contains(&0),
-            || format!("channels and features must be positive: {self:?}"),
-        )?;
+        require(self.features > 0 && !self.channels.is_empty() && !self.channels.contains(&0), || {
+            format!("channels and features must be positive: {self:?}")
+        })?;
         require(smallest >= 1, || {
-            format!(
-                "an image of {0}x{0} cannot be halved {1} times",
-                self.size,
-                self.channels.len()
-            )
+            format!("an image of {0}x{0} cannot be halved {1} times", self.size, self.channels.len())
         })
     }
 }
@@ -69,10 +64,7 @@ impl ConvConfig {
 /// The largest number of groups up to eight that divides the channels and leaves four to each: a group of one
 /// channel would subtract whatever constant a bias, such as a U-Net's time, adds to it.
 pub(crate) fn norm_groups(channels: usize) -> usize {
-    (1..=8)
-        .rev()
-        .find(|&g| channels.is_multiple_of(g) && channels / g >= 4)
-        .unwrap_or(1)
+    (1..=8).rev().find(|&g| channels.is_multiple_of(g) && channels / g >= 4).unwrap_or(1)
 }
 
 /// Normalisation and activation behind a convolution.
@@ -89,11 +81,7 @@ impl Behind {
             Normalization::None => None,
             Normalization::Group => Some(GroupNorm::new(norm_groups(channels), channels, silu, vb)?),
         };
-        let activation = if norm.is_some() && !silu {
-            config.activation
-        } else {
-            Activation::Identity
-        };
+        let activation = if norm.is_some() && !silu { config.activation } else { Activation::Identity };
         Ok(Self { norm, activation })
     }
 
@@ -113,10 +101,7 @@ impl Behind {
     }
 
     fn frozen(&self) -> Self {
-        Self {
-            norm: self.norm.as_ref().map(GroupNorm::frozen),
-            activation: self.activation,
-        }
+        Self { norm: self.norm.as_ref().map(GroupNorm::frozen), activation: self.activation }
     }
 }
 
@@ -140,24 +125,13 @@ impl ConvEncoder {
         for (i, &outputs) in config.channels.iter().enumerate() {
             // An odd last size of 1 still fits a 4x4 window with padding 2.
             let conv = Conv::strided(2, if size < 2 { 2 } else { 1 });
-            let layer = Conv2d::new(
-                inputs,
-                outputs,
-                4,
-                conv,
-                Behind::fused(config),
-                &vb.pp("conv").pp(i),
-            )?;
+            let layer = Conv2d::new(inputs, outputs, 4, conv, Behind::fused(config), &vb.pp("conv").pp(i))?;
             convs.push((layer, Behind::new(config, outputs, &vb.pp("norm").pp(i))?));
             size = conv.output_size(size, 4).unwrap_or(0);
             inputs = outputs;
         }
-        let linear = Linear::new(
-            inputs * size * size,
-            config.features,
-            Activation::Identity,
-            &vb.pp("linear"),
-        )?;
+        let linear =
+            Linear::new(inputs * size * size, config.features, Activation::Identity, &vb.pp("linear"))?;
         Ok(Self { convs, linear })
     }
 
@@ -247,30 +221,15 @@ impl ConvDecoder {
         }
         let levels = config.channels.len();
         let (channels, size) = (config.channels[levels - 1], sizes[levels]);
-        let linear = Linear::new(
-            config.features,
-            channels * size * size,
-            Behind::fused(config),
-            &vb.pp("linear"),
-        )?;
+        let linear =
+            Linear::new(config.features, channels * size * size, Behind::fused(config), &vb.pp("linear"))?;
         let start_norm = Behind::new(config, channels, &vb.pp("start_norm"))?;
-        let none = ConvConfig {
-            normalization: Normalization::None,
-            ..config.clone()
-        };
+        let none = ConvConfig { normalization: Normalization::None, ..config.clone() };
         let mut convs = Vec::with_capacity(levels);
         for (step, level) in (0..levels).rev().enumerate() {
             let last = level == 0;
-            let outputs = if last {
-                config.image_channels
-            } else {
-                config.channels[level - 1]
-            };
-            let activation = if last {
-                Activation::Identity
-            } else {
-                Behind::fused(config)
-            };
+            let outputs = if last { config.image_channels } else { config.channels[level - 1] };
+            let activation = if last { Activation::Identity } else { Behind::fused(config) };
             let layer = ConvTranspose2d::new(
                 config.channels[level],
                 outputs,
@@ -279,19 +238,10 @@ impl ConvDecoder {
                 activation,
                 &vb.pp("conv").pp(step),
             )?;
-            let behind = Behind::new(
-                if last { &none } else { config },
-                outputs,
-                &vb.pp("norm").pp(step),
-            )?;
+            let behind = Behind::new(if last { &none } else { config }, outputs, &vb.pp("norm").pp(step))?;
             convs.push((layer, behind, sizes[level]));
         }
-        Ok(Self {
-            linear,
-            start: (channels, size),
-            start_norm,
-            convs,
-        })
+        Ok(Self { linear, start: (channels, size), start_norm, convs })
     }
 
     /// `(b, features) → (b, c, h, w)`.
@@ -315,11 +265,7 @@ impl ConvDecoder {
             linear: self.linear.frozen(),
             start: self.start,
             start_norm: self.start_norm.frozen(),
-            convs: self
-                .convs
-                .iter()
-                .map(|(c, n, s)| (c.frozen(), n.frozen(), *s))
-                .collect(),
+            convs: self.convs.iter().map(|(c, n, s)| (c.frozen(), n.frozen(), *s)).collect(),
         }
     }
 }

@@ -20,14 +20,7 @@ impl Linear {
     /// # Errors
     /// When the builder has a parameter of this name with another shape.
     pub fn new(fan_in: usize, fan_out: usize, activation: Activation, vb: &VarBuilder) -> Result<Self> {
-        Self::with_init(
-            fan_in,
-            fan_out,
-            activation,
-            default_init(fan_in),
-            default_init(fan_in),
-            vb,
-        )
+        Self::with_init(fan_in, fan_out, activation, default_init(fan_in), default_init(fan_in), vb)
     }
 
     /// With the given initial distributions of weight and bias.
@@ -44,11 +37,7 @@ impl Linear {
     ) -> Result<Self> {
         let weight = vb.get_with_hints((fan_out, fan_in), "weight", weight)?;
         let bias = Some(vb.get_with_hints(fan_out, "bias", bias)?);
-        Ok(Self {
-            weight,
-            bias,
-            activation,
-        })
+        Ok(Self { weight, bias, activation })
     }
 
     /// Weight and bias 0: the layer that ends flows and diffusion networks, so that they start as the identity.
@@ -56,14 +45,7 @@ impl Linear {
     /// # Errors
     /// As [`Linear::new`].
     pub fn zeros(fan_in: usize, fan_out: usize, activation: Activation, vb: &VarBuilder) -> Result<Self> {
-        Self::with_init(
-            fan_in,
-            fan_out,
-            activation,
-            Init::Const(0.0),
-            Init::Const(0.0),
-            vb,
-        )
+        Self::with_init(fan_in, fan_out, activation, Init::Const(0.0), Init::Const(0.0), vb)
     }
 
     /// Without bias.
@@ -72,11 +54,7 @@ impl Linear {
     /// As [`Linear::new`].
     pub fn no_bias(fan_in: usize, fan_out: usize, activation: Activation, vb: &VarBuilder) -> Result<Self> {
         let weight = vb.get_with_hints((fan_out, fan_in), "weight", default_init(fan_in))?;
-        Ok(Self {
-            weight,
-            bias: None,
-            activation,
-        })
+        Ok(Self { weight, bias: None, activation })
     }
 
     /// Weight 0, without bias: the layer that ends a potential, which is defined up to a constant.
@@ -90,20 +68,12 @@ impl Linear {
         vb: &VarBuilder,
     ) -> Result<Self> {
         let weight = vb.get_with_hints((fan_out, fan_in), "weight", Init::Const(0.0))?;
-        Ok(Self {
-            weight,
-            bias: None,
-            activation,
-        })
+        Ok(Self { weight, bias: None, activation })
     }
 
     /// From tensors: weight `(fan_out, fan_in)`, bias `(fan_out)`.
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>, activation: Activation) -> Self {
-        Self {
-            weight,
-            bias,
-            activation,
-        }
+        Self { weight, bias, activation }
     }
 
     /// The weight, `(fan_out, fan_in)`.
@@ -159,10 +129,7 @@ impl Linear {
         let (fan_out, fan_in) = self.weight.dims2()?;
         let mut shape = g.dims().to_vec();
         if shape.pop() != Some(fan_out) {
-            candle_core::bail!(
-                "the gradient must end with {fan_out} features, got {:?}",
-                g.dims()
-            );
+            candle_core::bail!("the gradient must end with {fan_out} features, got {:?}", g.dims());
         }
         let rows: usize = shape.iter().product();
         shape.push(fan_in);

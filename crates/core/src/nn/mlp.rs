@@ -47,12 +47,7 @@ impl Mlp {
             layers.push(Linear::new(pair[0], pair[1], activation, &vb.pp(i))?);
         }
         let last = widths.last().copied().unwrap_or(dims);
-        layers.push(Linear::zeros_no_bias(
-            last,
-            1,
-            Activation::Identity,
-            &vb.pp(hidden.len()),
-        )?);
+        layers.push(Linear::zeros_no_bias(last, 1, Activation::Identity, &vb.pp(hidden.len()))?);
         Ok(Self { layers })
     }
 
@@ -63,9 +58,7 @@ impl Mlp {
         vb: &VarBuilder,
         zero: bool,
     ) -> Result<Self> {
-        require(widths.len() >= 2, || {
-            format!("an Mlp needs an input and an output width, got {widths:?}")
-        })?;
+        require(widths.len() >= 2, || format!("an Mlp needs an input and an output width, got {widths:?}"))?;
         let count = widths.len() - 1;
         let layers = (0..count)
             .map(|i| {
@@ -86,16 +79,12 @@ impl Mlp {
     /// # Errors
     /// When the last dimension of `x` is not the first width.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.layers
-            .iter()
-            .try_fold(x.clone(), |x, layer| layer.forward(&x))
+        self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x))
     }
 
     /// The same weights outside every graph.
     pub fn frozen(&self) -> Self {
-        Self {
-            layers: self.layers.iter().map(Linear::frozen).collect(),
-        }
+        Self { layers: self.layers.iter().map(Linear::frozen).collect() }
     }
 
     /// The layers, first to last.
@@ -172,11 +161,7 @@ impl ResidualMlp {
     pub fn frozen(&self) -> Self {
         Self {
             first: self.first.frozen(),
-            blocks: self
-                .blocks
-                .iter()
-                .map(|(a, b)| (a.frozen(), b.frozen()))
-                .collect(),
+            blocks: self.blocks.iter().map(|(a, b)| (a.frozen(), b.frozen())).collect(),
             last: self.last.frozen(),
         }
     }

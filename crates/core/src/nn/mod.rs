@@ -34,19 +34,12 @@ use candle_nn::Init;
 /// PyTorch's default: uniform in `±1/√fan_in`.
 pub(crate) fn default_init(fan_in: usize) -> Init {
     let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
-    Init::Uniform {
-        lo: -bound,
-        up: bound,
-    }
+    Init::Uniform { lo: -bound, up: bound }
 }
 
 /// `Ok(value)` if `condition` holds, else an error in words.
 pub(crate) fn require(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
-    if condition {
-        Ok(())
-    } else {
-        Err(candle_core::Error::Msg(message()))
-    }
+    if condition { Ok(()) } else { Err(candle_core::Error::Msg(message())) }
 }
 
 #[cfg(test)]

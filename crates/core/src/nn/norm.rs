@@ -23,12 +23,7 @@ impl GroupNorm {
     pub fn new(groups: usize, channels: usize, silu: bool, vb: &VarBuilder) -> Result<Self> {
         let weight = vb.get_with_hints(channels, "weight", Init::Const(1.0))?;
         let bias = vb.get_with_hints(channels, "bias", Init::Const(0.0))?;
-        Ok(Self {
-            groups,
-            silu,
-            weight,
-            bias,
-        })
+        Ok(Self { groups, silu, weight, bias })
     }
 
     /// Shaped like `x`.
@@ -41,12 +36,7 @@ impl GroupNorm {
 
     /// The same weights outside every graph.
     pub fn frozen(&self) -> Self {
-        Self {
-            groups: self.groups,
-            silu: self.silu,
-            weight: self.weight.detach(),
-            bias: self.bias.detach(),
-        }
+        Self { groups: self.groups, silu: self.silu, weight: self.weight.detach(), bias: self.bias.detach() }
     }
 }
 
@@ -78,9 +68,6 @@ impl LayerNorm {
 
     /// The same weights outside every graph.
     pub fn frozen(&self) -> Self {
-        Self {
-            weight: self.weight.detach(),
-            bias: self.bias.detach(),
-        }
+        Self { weight: self.weight.detach(), bias: self.bias.detach() }
     }
 }

@@ -46,14 +46,7 @@ fn check_weight_gradients(store: &ParamStore, loss: impl Fn() -> Result<Tensor>,
         )
         .unwrap();
         var.set(&start).unwrap();
-        let worst = (&analytic - &numeric)
-            .unwrap()
-            .abs()
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .max(0)
-            .unwrap();
+        let worst = (&analytic - &numeric).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
         let worst = worst.to_scalar::<f64>().unwrap();
         assert!(worst < tol.abs, "{name}: gradient is off by {worst:e}");
     }
@@ -70,14 +63,7 @@ fn check_products(net: &dyn Differentiable, x: &Tensor) {
     assert_eq!(g.dims(), x.dims());
     let left = (&v * &t).unwrap().sum_all().unwrap();
     let right = (&g * &u).unwrap().sum_all().unwrap();
-    assert_close(
-        &left,
-        &right,
-        Tol {
-            abs: 1e-10,
-            rel: 1e-10,
-        },
-    );
+    assert_close(&left, &right, Tol { abs: 1e-10, rel: 1e-10 });
     let f = |s: &Tensor| net.forward(&(x + u.broadcast_mul(s)?)?)?.mul(&v)?.sum_all();
     let slope = finite_difference_tensor(f, &Tensor::zeros((), DType::F64, &Device::Cpu).unwrap()).unwrap();
     assert_close(&left, &slope, Tol { abs: 1e-7, rel: 1e-7 });
@@ -88,36 +74,19 @@ fn vjp_and_jvp_are_the_derivative() {
     let s = store(DType::F64);
     let vb = s.group("g");
     let x = normal(&[5, 3], 1, DType::F64);
-    for f in [
-        Activation::Silu,
-        Activation::Softplus,
-        Activation::Tanh,
-        Activation::Gelu,
-    ] {
+    for f in [Activation::Silu, Activation::Softplus, Activation::Tanh, Activation::Gelu] {
         check_products(&Linear::new(3, 4, f, &vb.pp(f)).unwrap(), &x);
         check_products(&f, &x);
     }
     check_products(
-        &Mlp::new(
-            &[3, 8, 8, 2],
-            Activation::Silu,
-            Activation::Identity,
-            &vb.pp("mlp"),
-        )
-        .unwrap(),
+        &Mlp::new(&[3, 8, 8, 2], Activation::Silu, Activation::Identity, &vb.pp("mlp")).unwrap(),
         &x,
     );
-    check_products(
-        &ResidualMlp::new(3, 8, 2, 2, Activation::Tanh, &vb.pp("res")).unwrap(),
-        &x,
-    );
+    check_products(&ResidualMlp::new(3, 8, 2, 2, Activation::Tanh, &vb.pp("res")).unwrap(), &x);
     let image = normal(&[2, 2, 7, 7], 2, DType::F64);
     let conv = Conv2d::new(2, 3, 3, Conv::strided(2, 1), Activation::Silu, &vb.pp("conv")).unwrap();
     check_products(&conv, &image);
-    let config = ConvConfig {
-        channels: vec![3, 4],
-        ..ConvConfig::new(7, 2)
-    };
+    let config = ConvConfig { channels: vec![3, 4], ..ConvConfig::new(7, 2) };
     let image = normal(&[2, 1, 7, 7], 2, DType::F64);
     check_products(&ConvEncoder::new(&config, &vb.pp("enc")).unwrap(), &image);
     let net = time_mlp(&s, None);
@@ -126,13 +95,7 @@ fn vjp_and_jvp_are_the_derivative() {
 }
 
 fn time_mlp(s: &ParamStore, classes: Option<usize>) -> TimeMlp {
-    let config = TimeMlpConfig {
-        width: 8,
-        layers: 2,
-        time_features: 4,
-        classes,
-        ..TimeMlpConfig::new(2)
-    };
+    let config = TimeMlpConfig { width: 8, layers: 2, time_features: 4, classes, ..TimeMlpConfig::new(2) };
     TimeMlp::new(config, &s.group("time_mlp")).unwrap()
 }
 
@@ -157,19 +120,14 @@ fn mixed_second_derivatives_agree_with_finite_differences() {
         check_weight_gradients(&s, loss, tol);
     }
     let s = store(DType::F64);
-    let config = ConvConfig {
-        channels: vec![2, 3],
-        ..ConvConfig::new(6, 1)
-    };
+    let config = ConvConfig { channels: vec![2, 3], ..ConvConfig::new(6, 1) };
     let net = ConvEncoder::new(&config, &s.group("g")).unwrap();
     let x = normal(&[2, 1, 6, 6], 1, DType::F64);
     check_weight_gradients(&s, || weighted(&input_gradient(&net, &x)?.1.sqr()?), tol);
     let s = store(DType::F64);
     let net = time_mlp(&s, None);
-    let (x, t) = (
-        normal(&[4, 2], 1, DType::F64),
-        Tensor::new(&[0.1f64, 0.4, 0.6, 1.0], &Device::Cpu).unwrap(),
-    );
+    let (x, t) =
+        (normal(&[4, 2], 1, DType::F64), Tensor::new(&[0.1f64, 0.4, 0.6, 1.0], &Device::Cpu).unwrap());
     check_weight_gradients(&s, || weighted(&net.divergence(&x, &t, None)?.1.sqr()?), tol);
 }
 
@@ -177,27 +135,15 @@ fn mixed_second_derivatives_agree_with_finite_differences() {
 #[test]
 fn input_gradients_can_be_differentiated_by_the_input() {
     let s = store(DType::F64);
-    let net = Mlp::new(
-        &[3, 6, 1],
-        Activation::Softplus,
-        Activation::Identity,
-        &s.group("g"),
-    )
-    .unwrap();
-    assert_gradient(
-        |x| weighted(&input_gradient(&net, x)?.1),
-        &normal(&[2, 3], 1, DType::F64),
-    );
+    let net = Mlp::new(&[3, 6, 1], Activation::Softplus, Activation::Identity, &s.group("g")).unwrap();
+    assert_gradient(|x| weighted(&input_gradient(&net, x)?.1), &normal(&[2, 3], 1, DType::F64));
 }
 
 #[test]
 fn divergence_is_the_trace_of_the_jacobian() {
     let s = store(DType::F64);
     let net = time_mlp(&s, Some(3)).frozen();
-    let (x, t) = (
-        normal(&[2, 2], 1, DType::F64),
-        Tensor::new(&[0.3f64, 0.8], &Device::Cpu).unwrap(),
-    );
+    let (x, t) = (normal(&[2, 2], 1, DType::F64), Tensor::new(&[0.3f64, 0.8], &Device::Cpu).unwrap());
     let label = Tensor::new(&[0u32, 2], &Device::Cpu).unwrap();
     let (y, divergence) = net.divergence(&x, &t, Some(&label)).unwrap();
     assert_close(&y, net.forward(&x, &t, Some(&label)).unwrap(), Tol::abs(1e-12));
@@ -221,13 +167,7 @@ fn divergence_is_the_trace_of_the_jacobian() {
 #[test]
 fn frozen_networks_track_nothing_and_share_storage() {
     let s = store(DType::F32);
-    let mlp = Mlp::new(
-        &[2, 4, 1],
-        Activation::Silu,
-        Activation::Identity,
-        &s.group("mlp"),
-    )
-    .unwrap();
+    let mlp = Mlp::new(&[2, 4, 1], Activation::Silu, Activation::Identity, &s.group("mlp")).unwrap();
     let frozen = mlp.frozen();
     let x = normal(&[3, 2], 1, DType::F32);
     assert!(mlp.forward(&x).unwrap().track_op());
@@ -239,19 +179,9 @@ fn frozen_networks_track_nothing_and_share_storage() {
 
     let image = normal(&[2, 1, 14, 14], 1, DType::F32);
     let t = Tensor::new(&[0.1f32, 0.9], &Device::Cpu).unwrap();
-    let unet = UNet::new(
-        &UNetConfig {
-            base: 8,
-            classes: Some(4),
-            ..UNetConfig::new(1)
-        },
-        &s.group("u"),
-    )
-    .unwrap();
-    let norm = ConvConfig {
-        normalization: Normalization::Group,
-        ..ConvConfig::new(14, 3)
-    };
+    let unet =
+        UNet::new(&UNetConfig { base: 8, classes: Some(4), ..UNetConfig::new(1) }, &s.group("u")).unwrap();
+    let norm = ConvConfig { normalization: Normalization::Group, ..ConvConfig::new(14, 3) };
     let encoder = ConvEncoder::new(&norm, &s.group("e")).unwrap();
     let decoder = ConvDecoder::new(&norm, &s.group("d")).unwrap();
     shake(&s);
@@ -262,29 +192,17 @@ fn frozen_networks_track_nothing_and_share_storage() {
     assert_close(&y, unet.forward(&image, &t, Some(&label)).unwrap(), Tol::EQUAL);
     assert_eq!(g.dims(), image.dims());
     let x = Var::from_tensor(&image).unwrap();
-    let y = decoder
-        .frozen()
-        .forward(&encoder.frozen().forward(x.as_tensor()).unwrap())
-        .unwrap();
+    let y = decoder.frozen().forward(&encoder.frozen().forward(x.as_tensor()).unwrap()).unwrap();
     let grads = y.sum_all().unwrap().backward().unwrap();
     assert!(grads.get(x.as_tensor()).is_some());
-    assert!(
-        s.entries()
-            .iter()
-            .all(|(_, w)| grads.get(w.as_tensor()).is_none())
-    );
+    assert!(s.entries().iter().all(|(_, w)| grads.get(w.as_tensor()).is_none()));
 }
 
 #[test]
 fn every_weight_of_the_networks_gets_its_gradient() {
     let s = store(DType::F64);
-    let config = UNetConfig {
-        base: 4,
-        embedding: 4,
-        classes: Some(2),
-        multipliers: vec![1, 2],
-        ..UNetConfig::new(2)
-    };
+    let config =
+        UNetConfig { base: 4, embedding: 4, classes: Some(2), multipliers: vec![1, 2], ..UNetConfig::new(2) };
     let unet = UNet::new(&config, &s.group("u")).unwrap();
     shake(&s);
     let x = normal(&[2, 1, 6, 6], 1, DType::F64);
@@ -293,9 +211,7 @@ fn every_weight_of_the_networks_gets_its_gradient() {
     let loss = || weighted(&unet.forward(&x, &t, Some(&label))?);
     let grads = loss().unwrap().backward().unwrap();
     for (name, var) in s.entries() {
-        let Some(g) = grads.get(var.as_tensor()) else {
-            panic!("{name} has no gradient")
-        };
+        let Some(g) = grads.get(var.as_tensor()) else { panic!("{name} has no gradient") };
         let norm = g.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
         assert!(norm > 0.0, "{name} has gradient zero");
     }
@@ -321,11 +237,7 @@ fn every_weight_of_the_networks_gets_its_gradient() {
         .unwrap();
         var.set(&start).unwrap();
         // Normalising groups of a few pixels makes high derivatives large: the differences themselves are off by 1e-5.
-        assert_close(
-            grads.get(var.as_tensor()).unwrap(),
-            numeric,
-            Tol { abs: 1e-3, rel: 1e-4 },
-        );
+        assert_close(grads.get(var.as_tensor()).unwrap(), numeric, Tol { abs: 1e-3, rel: 1e-4 });
     }
 }
 
@@ -336,38 +248,20 @@ fn image_networks_keep_their_sizes() {
         let s = store(DType::F32);
         let x = normal(&[2, 1, size, size], 1, DType::F32);
         for stem in [1, 2] {
-            let net = UNet::new(
-                &UNetConfig {
-                    base: 8,
-                    ..UNetConfig::new(stem)
-                },
-                &s.group(&format!("u{stem}")),
-            )
-            .unwrap();
+            let net =
+                UNet::new(&UNetConfig { base: 8, ..UNetConfig::new(stem) }, &s.group(&format!("u{stem}")))
+                    .unwrap();
             let y = net.forward(&x, &t, None).unwrap();
             assert_eq!(y.dims(), x.dims());
             assert_close(y, x.zeros_like().unwrap(), Tol::EQUAL);
         }
         for normalization in [Normalization::None, Normalization::Group] {
-            let config = ConvConfig {
-                normalization,
-                activation: Activation::Relu,
-                ..ConvConfig::new(size, 5)
-            };
+            let config =
+                ConvConfig { normalization, activation: Activation::Relu, ..ConvConfig::new(size, 5) };
             let vb = s.group(&format!("{normalization:?}"));
-            let z = ConvEncoder::new(&config, &vb.pp("e"))
-                .unwrap()
-                .forward(&x)
-                .unwrap();
+            let z = ConvEncoder::new(&config, &vb.pp("e")).unwrap().forward(&x).unwrap();
             assert_eq!(z.dims(), [2, 5]);
-            assert_eq!(
-                ConvDecoder::new(&config, &vb.pp("d"))
-                    .unwrap()
-                    .forward(&z)
-                    .unwrap()
-                    .dims(),
-                x.dims()
-            );
+            assert_eq!(ConvDecoder::new(&config, &vb.pp("d")).unwrap().forward(&z).unwrap().dims(), x.dims());
         }
     }
 }
@@ -385,18 +279,10 @@ fn layers_start_as_in_pytorch() {
     let s = store(DType::F64);
     Linear::new(50, 400, Activation::Identity, &s.group("linear")).unwrap();
     Conv2d::new(5, 80, 3, Conv::same(3), Activation::Identity, &s.group("conv")).unwrap();
-    let shapes: BTreeMap<_, _> = s
-        .entries()
-        .into_iter()
-        .map(|(n, v)| (n, v.dims().to_vec()))
-        .collect();
+    let shapes: BTreeMap<_, _> = s.entries().into_iter().map(|(n, v)| (n, v.dims().to_vec())).collect();
     assert_eq!(shapes["linear/weight"], [400, 50]);
     assert_eq!(shapes["conv/weight"], [80, 5, 3, 3]);
-    for (name, fan_in) in [
-        ("linear/weight", 50.0),
-        ("conv/weight", 45.0),
-        ("linear/bias", 50.0),
-    ] {
+    for (name, fan_in) in [("linear/weight", 50.0), ("conv/weight", 45.0), ("linear/bias", 50.0)] {
         let (_, var) = s.entries().into_iter().find(|(n, _)| n == name).unwrap();
         let w = var.as_tensor().flatten_all().unwrap().to_vec1::<f64>().unwrap();
         let bound = 1.0 / f64::sqrt(fan_in);
@@ -412,9 +298,7 @@ fn layers_start_as_in_pytorch() {
 #[test]
 fn input_vjp_is_the_vector_jacobian_product() {
     let s = store(DType::F64);
-    let net = Mlp::new(&[3, 5, 2], Activation::Tanh, Activation::Identity, &s.group("g"))
-        .unwrap()
-        .frozen();
+    let net = Mlp::new(&[3, 5, 2], Activation::Tanh, Activation::Identity, &s.group("g")).unwrap().frozen();
     let (x, v) = (normal(&[4, 3], 1, DType::F64), normal(&[4, 2], 2, DType::F64));
     let (y, g) = autograd::input_vjp(|x| net.forward(x), &x, &v).unwrap();
     let (want_y, want) = net.vjp(&x, &v).unwrap();
@@ -439,22 +323,14 @@ fn time_features_separate_times() {
 fn labels_are_checked() {
     let s = store(DType::F64);
     let net = time_mlp(&s, None);
-    let (x, t) = (
-        normal(&[2, 2], 1, DType::F64),
-        Tensor::new(&[0.3f64, 0.8], &Device::Cpu).unwrap(),
-    );
+    let (x, t) = (normal(&[2, 2], 1, DType::F64), Tensor::new(&[0.3f64, 0.8], &Device::Cpu).unwrap());
     let label = Tensor::new(&[0u32, 2], &Device::Cpu).unwrap();
     assert!(net.forward(&x, &t, Some(&label)).is_err());
     let s = store(DType::F64);
     let net = time_mlp(&s, Some(2));
-    assert!(
-        net.forward(&x, &t, Some(&Tensor::new(&[0u32, 3], &Device::Cpu).unwrap()))
-            .is_err()
-    );
+    assert!(net.forward(&x, &t, Some(&Tensor::new(&[0u32, 3], &Device::Cpu).unwrap())).is_err());
     // No label is the last row of the table.
     let none = net.forward(&x, &t, None).unwrap();
-    let last = net
-        .forward(&x, &t, Some(&Tensor::new(&[2u32, 2], &Device::Cpu).unwrap()))
-        .unwrap();
+    let last = net.forward(&x, &t, Some(&Tensor::new(&[2u32, 2], &Device::Cpu).unwrap())).unwrap();
     assert_close(none, last, Tol::EQUAL);
 }

@@ -13,14 +13,11 @@ const FASTEST: f64 = 100.0;
 /// # Errors
 /// When `t` is not of rank 1 or `size` is not an even number from 2 up.
 pub fn sinusoidal(t: &Tensor, size: usize) -> Result<Tensor> {
-    require(size >= 2 && size.is_multiple_of(2), || {
-        format!("time features come in pairs, got size {size}")
-    })?;
+    require(size >= 2 && size.is_multiple_of(2), || format!("time features come in pairs, got size {size}"))?;
     let b = t.dims1()?;
     let half = size / 2;
-    let frequencies: Vec<f64> = (0..half)
-        .map(|i| FASTEST.powf(i as f64 / (half.max(2) - 1) as f64))
-        .collect();
+    let frequencies: Vec<f64> =
+        (0..half).map(|i| FASTEST.powf(i as f64 / (half.max(2) - 1) as f64)).collect();
     let frequencies = Tensor::from_vec(frequencies, (1, half), t.device())?.to_dtype(t.dtype())?;
     let angles = t.reshape((b, 1))?.broadcast_mul(&frequencies)?;
     Tensor::cat(&[angles.sin()?, angles.cos()?], 1)

@@ -63,15 +63,7 @@ impl TimeMlp {
     /// # Errors
     /// When a size is zero or the time features are odd.
     pub fn new(config: TimeMlpConfig, vb: &VarBuilder) -> Result<Self> {
-        let TimeMlpConfig {
-            inputs,
-            outputs,
-            width,
-            layers,
-            time_features,
-            classes,
-            ..
-        } = config;
+        let TimeMlpConfig { inputs, outputs, width, layers, time_features, classes, .. } = config;
         require(inputs * outputs * width * layers > 0, || {
             format!("TimeMlp sizes must be positive: {config:?}")
         })?;
@@ -79,18 +71,11 @@ impl TimeMlp {
         let mut widths = vec![inputs + time_features + embedded];
         widths.extend(std::iter::repeat_n(width, layers));
         widths.push(outputs);
-        let build = if config.zero_last {
-            Mlp::zero_last
-        } else {
-            Mlp::new
-        };
+        let build = if config.zero_last { Mlp::zero_last } else { Mlp::new };
         let mlp = build(&widths, config.activation, Activation::Identity, &vb.pp("mlp"))?;
         let labels = match classes {
             Some(n) => {
-                let init = Init::Randn {
-                    mean: 0.0,
-                    stdev: 1.0,
-                };
+                let init = Init::Randn { mean: 0.0, stdev: 1.0 };
                 Some(vb.get_with_hints((n + 1, time_features), "label", init)?)
             }
             None => None,
@@ -154,11 +139,7 @@ impl TimeMlp {
 
     /// The same weights outside every graph.
     pub fn frozen(&self) -> Self {
-        Self {
-            config: self.config,
-            mlp: self.mlp.frozen(),
-            labels: self.labels.as_ref().map(Tensor::detach),
-        }
+        Self { config: self.config, mlp: self.mlp.frozen(), labels: self.labels.as_ref().map(Tensor::detach) }
     }
 
     fn input(&self, x: &Tensor, t: &Tensor, label: Option<&Tensor>) -> Result<Tensor> {
@@ -185,18 +166,12 @@ pub(crate) fn embed(table: Option<&Tensor>, label: Option<&Tensor>, b: usize) ->
         (None, None) => Ok(None),
         (None, Some(_)) => candle_core::bail!("this network was built without labels, but got some"),
         (Some(table), Some(label)) => {
-            require(label.dims() == [b], || {
-                format!("expected {b} labels, got shape {:?}", label.dims())
-            })?;
+            require(label.dims() == [b], || format!("expected {b} labels, got shape {:?}", label.dims()))?;
             table.index_select(&label.to_dtype(DType::U32)?, 0).map(Some)
         }
         (Some(table), None) => {
             let (rows, size) = table.dims2()?;
-            table
-                .narrow(0, rows - 1, 1)?
-                .broadcast_as((b, size))?
-                .contiguous()
-                .map(Some)
+            table.narrow(0, rows - 1, 1)?.broadcast_as((b, size))?.contiguous().map(Some)
         }
     }
 }

@@ -86,18 +86,10 @@ impl UNet {
     /// When a size is zero or the stem's stride is neither 1 nor 2.
     pub fn new(config: &UNetConfig, vb: &VarBuilder) -> Result<Self> {
         let c = config.clone();
-        let sizes = [
-            c.in_channels,
-            c.out_channels,
-            c.base,
-            c.blocks,
-            c.embedding,
-            c.multipliers.len(),
-        ];
-        require(
-            !sizes.contains(&0) && !c.multipliers.contains(&0) && c.embedding.is_multiple_of(2),
-            || format!("UNet sizes must be positive and the embedding even: {c:?}"),
-        )?;
+        let sizes = [c.in_channels, c.out_channels, c.base, c.blocks, c.embedding, c.multipliers.len()];
+        require(!sizes.contains(&0) && !c.multipliers.contains(&0) && c.embedding.is_multiple_of(2), || {
+            format!("UNet sizes must be positive and the embedding even: {c:?}")
+        })?;
         require(matches!(c.stem_stride, 1 | 2), || {
             format!("the stem's stride must be 1 or 2, got {}", c.stem_stride)
         })?;
@@ -110,23 +102,13 @@ impl UNet {
             Some(n) => Some(vb.get_with_hints(
                 (n + 1, c.embedding),
                 "label",
-                Init::Randn {
-                    mean: 0.0,
-                    stdev: 1.0,
-                },
+                Init::Randn { mean: 0.0, stdev: 1.0 },
             )?),
             None => None,
         };
         let stem = match c.stem_stride {
             1 => Conv2d::new(c.in_channels, c.base, 3, Conv::same(3), identity, &vb.pp("stem"))?,
-            _ => Conv2d::new(
-                c.in_channels,
-                c.base,
-                4,
-                Conv::strided(2, 1),
-                identity,
-                &vb.pp("stem"),
-            )?,
+            _ => Conv2d::new(c.in_channels, c.base, 4, Conv::strided(2, 1), identity, &vb.pp("stem"))?,
         };
         let channels: Vec<usize> = c.multipliers.iter().map(|m| m * c.base).collect();
         let levels = channels.len();
@@ -153,12 +135,7 @@ impl UNet {
         for (l, &out) in channels[..levels - 1].iter().enumerate().rev() {
             let mut blocks = Vec::new();
             for i in 0..c.blocks {
-                blocks.push(Block::new(
-                    width + out,
-                    out,
-                    c.embedding,
-                    &vb.pp("up").pp(l).pp(i),
-                )?);
+                blocks.push(Block::new(width + out, out, c.embedding, &vb.pp("up").pp(l).pp(i))?);
                 width = out;
             }
             up.push(blocks);
@@ -166,14 +143,7 @@ impl UNet {
         let norm = GroupNorm::new(norm_groups(width), width, true, &vb.pp("norm"))?;
         let vb = vb.pp("head");
         let head = match c.stem_stride {
-            1 => Head::Same(Conv2d::zeros(
-                width,
-                c.out_channels,
-                3,
-                Conv::same(3),
-                identity,
-                &vb,
-            )?),
+            1 => Head::Same(Conv2d::zeros(width, c.out_channels, 3, Conv::same(3), identity, &vb)?),
             _ => Head::Double(ConvTranspose2d::zeros(
                 width,
                 c.out_channels,
@@ -183,17 +153,7 @@ impl UNet {
                 &vb,
             )?),
         };
-        Ok(Self {
-            config: c,
-            time,
-            labels,
-            stem,
-            down,
-            mid,
-            up,
-            norm,
-            head,
-        })
+        Ok(Self { config: c, time, labels, stem, down, mid, up, norm, head })
     }
 
     /// The sizes.
@@ -207,9 +167,7 @@ impl UNet {
     /// On wrong shapes, and for a label where the network has none.
     pub fn forward(&self, x: &Tensor, t: &Tensor, label: Option<&Tensor>) -> Result<Tensor> {
         let (b, _, height, width) = x.dims4()?;
-        require(t.dims() == [b], || {
-            format!("expected t of shape ({b},), got {:?}", t.dims())
-        })?;
+        require(t.dims() == [b], || format!("expected t of shape ({b},), got {:?}", t.dims()))?;
         let e = self.embed(t, label, b)?;
         let stride = self.config.stem_stride;
         let mut h = self.stem.forward(&pad_to_multiple(x, stride)?)?;
@@ -253,10 +211,7 @@ impl UNet {
             down: self
                 .down
                 .iter()
-                .map(|d| Down {
-                    blocks: blocks(&d.blocks),
-                    pool: d.pool.frozen(),
-                })
+                .map(|d| Down { blocks: blocks(&d.blocks), pool: d.pool.frozen() })
                 .collect(),
             mid: blocks(&self.mid),
             up: self.up.iter().map(|b| blocks(b)).collect(),
@@ -307,19 +262,10 @@ impl Block {
         let init = super::default_init(9 * inputs);
         Ok(Self {
             norm1: GroupNorm::new(norm_groups(inputs), inputs, true, &vb.pp("norm1"))?,
-            conv1: vb
-                .pp("conv1")
-                .get_with_hints((outputs, inputs, 3, 3), "weight", init)?,
+            conv1: vb.pp("conv1").get_with_hints((outputs, inputs, 3, 3), "weight", init)?,
             time: Linear::new(embedding, outputs, Activation::Identity, &vb.pp("time"))?,
             norm2: GroupNorm::new(norm_groups(outputs), outputs, true, &vb.pp("norm2"))?,
-            conv2: Conv2d::new(
-                outputs,
-                outputs,
-                3,
-                Conv::same(3),
-                Activation::Identity,
-                &vb.pp("conv2"),
-            )?,
+            conv2: Conv2d::new(outputs, outputs, 3, Conv::same(3), Activation::Identity, &vb.pp("conv2"))?,
             skip: match inputs == outputs {
                 true => None,
                 false => Some(Conv2d::new(

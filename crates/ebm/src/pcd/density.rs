@@ -77,13 +77,7 @@ impl<'a> Normalised<'a> {
         };
         let mut evidence = Evidence::new(z.kind, name, model.spec.space);
         evidence.tolerance = z.tolerance;
-        Ok(Self {
-            model,
-            landscape,
-            evidence,
-            log_z: z.log_z,
-            log_z_error: z.standard_error,
-        })
+        Ok(Self { model, landscape, evidence, log_z: z.log_z, log_z_error: z.standard_error })
     }
 }
 
@@ -101,11 +95,7 @@ fn by_quadrature(model: &Pcd, landscape: &Landscape, options: &Table) -> Result<
     }
     let o: Options = config::read(options, "eval")?;
     if o.max_points < 20_000 {
-        return Err(Error::config(
-            "eval.max_points",
-            "an integer ≥ 20000",
-            o.max_points,
-        ));
+        return Err(Error::config("eval.max_points", "an integer ≥ 20000", o.max_points));
     }
     let half = REACH / model.config.confinement.sqrt();
     let quadrature = Quadrature {
@@ -117,12 +107,7 @@ fn by_quadrature(model: &Pcd, landscape: &Landscape, options: &Table) -> Result<
         ..Quadrature::around(&vec![(-half, half); model.spec.dims()])
     };
     let z = quadrature.of_energy(landscape)?;
-    Ok(LogZ {
-        log_z: z.log_z,
-        standard_error: 0.0,
-        tolerance: Some(z.log_z_error),
-        kind: Kind::Estimate,
-    })
+    Ok(LogZ { log_z: z.log_z, standard_error: 0.0, tolerance: Some(z.log_z_error), kind: Kind::Estimate })
 }
 
 fn by_annealing(model: &Pcd, landscape: &Landscape, options: &Table, noise: &mut Noise) -> Result<LogZ> {
@@ -134,12 +119,7 @@ fn by_annealing(model: &Pcd, landscape: &Landscape, options: &Table, noise: &mut
     let o: Options = config::read(options, "eval")?;
     let d = model.spec.dims();
     let sd = model.config.confinement.sqrt().recip();
-    let base = Gaussian::diagonal(
-        &vec![0.0; d],
-        &vec![sd; d],
-        model.params.dtype(),
-        model.params.device(),
-    )?;
+    let base = Gaussian::diagonal(&vec![0.0; d], &vec![sd; d], model.params.dtype(), model.params.device())?;
     let ais = Ais {
         chains: o.chains,
         ladder: Ladder::Balanced(o.temperatures),
@@ -153,12 +133,7 @@ fn by_annealing(model: &Pcd, landscape: &Landscape, options: &Table, noise: &mut
             o.chains, o.temperatures, z.effective_sample_size
         )));
     }
-    Ok(LogZ {
-        log_z: z.log_z,
-        standard_error: z.standard_error,
-        tolerance: None,
-        kind: Kind::UpperBound,
-    })
+    Ok(LogZ { log_z: z.log_z, standard_error: z.standard_error, tolerance: None, kind: Kind::UpperBound })
 }
 
 impl Density for Normalised<'_> {
@@ -175,9 +150,6 @@ impl Density for Normalised<'_> {
             let energy = rows::host(&self.landscape.energy(&u)?.to_dtype(DType::F64)?)?;
             values.extend(energy.into_iter().map(|e| shift - e));
         }
-        Ok(LogProb {
-            values: rows::tensor(values, batch.x.device())?,
-            shared_error: self.log_z_error,
-        })
+        Ok(LogProb { values: rows::tensor(values, batch.x.device())?, shared_error: self.log_z_error })
     }
 }

@@ -36,11 +36,7 @@ impl Network {
             let c: Perceptron = config::read(table, "model")?;
             for (key, value) in [("hidden", c.hidden), ("layers", c.layers)] {
                 if value == 0 || value > 1 << 14 {
-                    return Err(Error::config(
-                        format!("model.{key}"),
-                        "an integer from 1 to 16384",
-                        value,
-                    ));
+                    return Err(Error::config(format!("model.{key}"), "an integer from 1 to 16384", value));
                 }
             }
             // It starts at zero: the model starts as its base.
@@ -48,20 +44,12 @@ impl Network {
             return Ok(Self::Vector(net));
         };
         if height != width {
-            return Err(Error::Unsupported(format!(
-                "pcd learns square images, not {height}x{width}"
-            )));
+            return Err(Error::Unsupported(format!("pcd learns square images, not {height}x{width}")));
         }
         let c: Convolutional = config::read(table, "model")?;
-        let sizes = ConvConfig {
-            image_channels: channels,
-            channels: c.channels,
-            ..ConvConfig::new(height, 1)
-        };
-        Ok(Self::Image(
-            ConvEncoder::new(&sizes, &vb)?,
-            (channels, height, width),
-        ))
+        let sizes =
+            ConvConfig { image_channels: channels, channels: c.channels, ..ConvConfig::new(height, 1) };
+        Ok(Self::Image(ConvEncoder::new(&sizes, &vb)?, (channels, height, width)))
     }
 
     pub(super) fn frozen(&self) -> Self {

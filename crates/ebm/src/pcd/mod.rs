@@ -170,18 +170,8 @@ impl Config {
             "a number ≥ 0",
             self.regularisation.to_string(),
         )?;
-        rule(
-            not_negative(self.smoothing),
-            "smoothing",
-            "a number ≥ 0",
-            self.smoothing.to_string(),
-        )?;
-        rule(
-            positive(self.step),
-            "step",
-            "a number above 0",
-            self.step.to_string(),
-        )?;
+        rule(not_negative(self.smoothing), "smoothing", "a number ≥ 0", self.smoothing.to_string())?;
+        rule(positive(self.step), "step", "a number above 0", self.step.to_string())?;
         rule(
             (0.0..=1.0).contains(&self.restart),
             "restart",
@@ -189,12 +179,7 @@ impl Config {
             self.restart.to_string(),
         )?;
         rule(self.moves > 0, "moves", "an integer ≥ 1", self.moves.to_string())?;
-        rule(
-            self.chains > 0,
-            "chains",
-            "an integer ≥ 1",
-            self.chains.to_string(),
-        )?;
+        rule(self.chains > 0, "chains", "an integer ≥ 1", self.chains.to_string())?;
         rule(
             self.walkers >= self.chains
                 && self.walkers.is_multiple_of(self.chains)
@@ -264,10 +249,7 @@ impl Pcd {
 
 /// The data as vectors: every dimension, pixels too, has its own statistics.
 fn flat(spec: &DataSpec) -> DataSpec {
-    DataSpec {
-        shape: vec![spec.dims()],
-        ..spec.clone()
-    }
+    DataSpec { shape: vec![spec.dims()], ..spec.clone() }
 }
 
 impl Model for Pcd {
@@ -291,21 +273,12 @@ impl Model for Pcd {
     }
 
     fn prepare(&mut self, stream: &mut dyn Stream, _: &mut Noise) -> Result<()> {
-        let rows = stream
-            .epoch()
-            .map_or(Standardizer::ROWS, |e| Standardizer::ROWS.min(e as usize));
-        let x = stream
-            .next(rows.max(2))?
-            .x
-            .flatten_from(1)?
-            .to_dtype(DType::F64)?;
+        let rows = stream.epoch().map_or(Standardizer::ROWS, |e| Standardizer::ROWS.min(e as usize));
+        let x = stream.next(rows.max(2))?.x.flatten_from(1)?.to_dtype(DType::F64)?;
         let mean = x.mean(0)?;
         // Smoothing adds its variance; without it a dimension that never varies is left unscaled.
         let variance = (x.broadcast_sub(&mean)?.sqr()?.mean(0)? + self.config.smoothing.powi(2))?;
-        let sd = variance
-            .to_vec1::<f64>()?
-            .into_iter()
-            .map(|v| if v > 1e-12 { v.sqrt() } else { 1.0 });
+        let sd = variance.to_vec1::<f64>()?.into_iter().map(|v| if v > 1e-12 { v.sqrt() } else { 1.0 });
         self.scaling = Standardizer::new(mean.to_vec1()?, sd.collect(), &flat(&self.spec))?;
         Ok(())
     }
@@ -316,16 +289,12 @@ impl Model for Pcd {
 
     fn update(&mut self, _: &Turn, batch: &Batch, noise: &mut Noise) -> Result<Update> {
         let landscape = self.landscape();
-        let acceptance = self
-            .walkers
-            .advance(&landscape, &self.config, &mut noise.fork("walkers"))?;
+        let acceptance = self.walkers.advance(&landscape, &self.config, &mut noise.fork("walkers"))?;
         let data = self.standardise(&batch.x, &mut noise.fork("smoothing"))?; // (b, D)
         let walkers = self.walkers.active(self.config.chains)?; // (n, D), as they now stand
         let (b, n) = (data.dim(0)?, walkers.dim(0)?);
         // One pass for both: f of data, then f of walkers.
-        let f = self
-            .network
-            .forward(&self.scaling, &Tensor::cat(&[&data, &walkers], 0)?)?; // (b + n,)
+        let f = self.network.forward(&self.scaling, &Tensor::cat(&[&data, &walkers], 0)?)?; // (b + n,)
         let on_data = f.narrow(0, 0, b)?.mean_all()?;
         let on_walkers = f.narrow(0, b, n)?.mean_all()?;
         let regulariser = (f.sqr()?.mean_all()? * self.config.regularisation)?;
@@ -358,18 +327,14 @@ impl Model for Pcd {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities {
-            energy: Some(self),
-            ..Capabilities::default()
-        }
+        Capabilities { energy: Some(self), ..Capabilities::default() }
     }
 }
 
 /// `U(x)` over data; a density of `x` differs from `e^{−U}` by a constant factor only.
 impl Energy for Pcd {
     fn energy(&self, x: &Tensor) -> Result<Tensor> {
-        self.landscape()
-            .energy(&self.scaling.forward(&x.flatten_from(1)?)?)
+        self.landscape().energy(&self.scaling.forward(&x.flatten_from(1)?)?)
     }
 
     fn energy_and_gradient(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {

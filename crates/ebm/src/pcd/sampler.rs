@@ -88,12 +88,7 @@ impl<'a> Langevin<'a> {
                 options.step,
             ));
         }
-        Ok(Self {
-            model,
-            info,
-            landscape: model.landscape(),
-            options,
-        })
+        Ok(Self { model, info, landscape: model.landscape(), options })
     }
 
     /// `n` starting points, the first of them walker `first`.
@@ -114,11 +109,7 @@ impl<'a> Langevin<'a> {
 
     fn run(&self, u: Tensor, target: &dyn Energy, noise: &mut Noise) -> Result<Tensor> {
         let c = &self.model.config;
-        let step = if self.options.step > 0.0 {
-            self.options.step
-        } else {
-            self.model.walkers.step()
-        };
+        let step = if self.options.step > 0.0 { self.options.step } else { self.model.walkers.step() };
         let kernel = Mala::new(step)?;
         let mut chains = Chains::at(target, &u)?;
         for i in 0..self.options.steps {
@@ -151,11 +142,7 @@ impl Sampler for Langevin<'_> {
             });
         }
         let x = match parts.is_empty() {
-            true => Tensor::zeros(
-                (0, spec.dims()),
-                self.model.params.dtype(),
-                self.model.params.device(),
-            )?,
+            true => Tensor::zeros((0, spec.dims()), self.model.params.dtype(), self.model.params.device())?,
             false => Tensor::cat(&parts, 0)?,
         };
         Ok(Samples {

@@ -9,21 +9,11 @@ use std::ops::Range;
 type Check = std::result::Result<(), Box<dyn std::error::Error>>;
 
 fn vectors(d: usize) -> DataSpec {
-    DataSpec {
-        shape: vec![d],
-        space: Space::Continuous,
-        classes: None,
-        range: None,
-    }
+    DataSpec { shape: vec![d], space: Space::Continuous, classes: None, range: None }
 }
 
 fn images(size: usize) -> DataSpec {
-    DataSpec {
-        shape: vec![1, size, size],
-        space: Space::U8,
-        classes: None,
-        range: Some((0.0, 1.0)),
-    }
+    DataSpec { shape: vec![1, size, size], space: Space::U8, classes: None, range: Some((0.0, 1.0)) }
 }
 
 /// Vectors: halves of the rows around ±2 in the first dimension, everything of deviation 0.7. Images: uniform.
@@ -88,10 +78,7 @@ fn random(spec: &DataSpec, strength: f64) -> Result<Pcd> {
         var.set(&(var.as_detached_tensor() + (change * strength)?)?)?;
     }
     let d = spec.dims();
-    let (mean, sd) = (
-        (0..d).map(|i| 0.3 * i as f64),
-        (0..d).map(|i| 0.5 + 0.2 * i as f64),
-    );
+    let (mean, sd) = ((0..d).map(|i| 0.3 * i as f64), (0..d).map(|i| 0.5 + 0.2 * i as f64));
     model.scaling = Standardizer::new(mean.collect(), sd.collect(), &flat(spec))?;
     Ok(model)
 }
@@ -100,12 +87,7 @@ fn trained<'a>(data: &'a Data, sets: &[&str], steps: u64) -> Result<Trainer<'a>>
     let recipe = recipe(data.spec(), sets)?;
     let params = ParamStore::new(&Noise::new(5), DType::F32, &Device::Cpu);
     let model = Pcd::new(&recipe.model, data.spec(), params, &Noise::new(5))?;
-    let mut trainer = Trainer::new(
-        Box::new(model),
-        data,
-        TrainConfig::read(&recipe.train)?,
-        &Noise::new(1),
-    )?;
+    let mut trainer = Trainer::new(Box::new(model), data, TrainConfig::read(&recipe.train)?, &Noise::new(1))?;
     trainer.set_steps(steps);
     for _ in 0..steps {
         trainer.step()?;
@@ -152,11 +134,7 @@ fn energy_is_the_network_plus_the_confinement() -> Check {
         let f = Differentiable::forward(net, &Tensor::new(&[u], &Device::Cpu)?)?;
         let want = f.flatten_all()?.to_vec1::<f64>()?[0]
             + 0.5 * model.config.confinement * (u[0] * u[0] + u[1] * u[1]);
-        assert_close(
-            model.energy(&x)?.get(i)?.to_scalar::<f64>()?,
-            want,
-            Tol::rel(1e-6),
-        );
+        assert_close(model.energy(&x)?.get(i)?.to_scalar::<f64>()?, want, Tol::rel(1e-6));
     }
     Ok(())
 }
@@ -174,12 +152,7 @@ fn one_parameter_moves_to_the_variance_of_the_data() -> Check {
         }
     }
     for rule in ["plain", "metropolis"] {
-        let sets = [
-            "model.walkers=2000",
-            "model.chains=1000",
-            "model.moves=4",
-            "model.restart=0",
-        ];
+        let sets = ["model.walkers=2000", "model.chains=1000", "model.moves=4", "model.restart=0"];
         let recipe = recipe(&vectors(1), &sets)?;
         let mut config: Config = config::read(&recipe.model, "model")?;
         if rule == "metropolis" {
@@ -210,19 +183,11 @@ fn one_parameter_moves_to_the_variance_of_the_data() -> Check {
 #[test]
 fn training_reaches_the_entropy_of_a_gaussian() -> Check {
     let data = Data(vectors(1));
-    let sets = [
-        "train.lr=1e-2",
-        "train.batch=256",
-        "model.walkers=256",
-        "model.chains=256",
-    ];
+    let sets = ["train.lr=1e-2", "train.batch=256", "model.walkers=256", "model.chains=256"];
     let trainer = trained(&data, &sets, 300)?;
     let mut noise = Noise::new(0);
-    let density = trainer.model().density(
-        "quadrature",
-        &(density::infos(data.spec())[0].defaults)(),
-        &mut noise,
-    )?;
+    let density =
+        trainer.model().density("quadrature", &(density::infos(data.spec())[0].defaults)(), &mut noise)?;
     let batch = data.rows(Split::Test, 1_000_000..1_004_000)?;
     let log_p = rows::host(&density.log_prob(&batch, &mut noise)?.values)?;
     let truth: Vec<f64> = rows::host(&batch.x)?
@@ -242,10 +207,7 @@ fn restarts_leave_the_model_invariant_and_connect_its_modes() -> Check {
     let n = 4000;
     let long = |start: f64, seed: u64, steps: usize| -> Result<Vec<f64>> {
         let mut noise = Noise::new(seed);
-        let mut chains = Chains::at(
-            &landscape,
-            &(Tensor::ones((n, 2), DType::F64, &Device::Cpu)? * start)?,
-        )?;
+        let mut chains = Chains::at(&landscape, &(Tensor::ones((n, 2), DType::F64, &Device::Cpu)? * start)?)?;
         for _ in 0..steps {
             walkers::restart(&landscape, model.config.confinement, &mut chains, 1.0, &mut noise)?;
         }
@@ -273,11 +235,7 @@ fn any_weights_give_a_density_of_mass_one() -> Check {
     // The network grows linearly at most, the confinement as a square: Z is finite however wild the weights.
     let model = random(&vectors(2), 1.0)?;
     let mut noise = Noise::new(0);
-    let density = model.density(
-        "quadrature",
-        &(density::infos(&model.spec)[0].defaults)(),
-        &mut noise,
-    )?;
+    let density = model.density("quadrature", &(density::infos(&model.spec)[0].defaults)(), &mut noise)?;
     let (n, half) = (400usize, 12.0);
     let cell = 2.0 * half / n as f64;
     let mut mass = 0.0;
@@ -302,18 +260,14 @@ fn annealing_agrees_with_the_grid_and_refuses_when_degenerate() -> Check {
     let batch = data.rows(Split::Test, 0..8)?;
     let log_p = |name: &str, options: Table| -> Result<(Vec<f64>, f64)> {
         let mut noise = Noise::new(4);
-        let p = model
-            .density(name, &options, &mut noise)?
-            .log_prob(&batch, &mut noise)?;
+        let p = model.density(name, &options, &mut noise)?.log_prob(&batch, &mut noise)?;
         Ok((rows::host(&p.values)?, p.shared_error))
     };
     let (grid, _) = log_p("quadrature", toml! { max_points = 300_000 })?;
     let (annealed, error) = log_p("ais", toml! { chains = 256 temperatures = 100 })?;
     assert!(error > 0.0 && error < 0.2, "{error}");
     assert_close(&annealed, &grid, Tol::abs(4.0 * error + 1e-3));
-    let refused = log_p("ais", toml! { chains = 4 temperatures = 4 })
-        .err()
-        .ok_or("accepted")?;
+    let refused = log_p("ais", toml! { chains = 4 temperatures = 4 }).err().ok_or("accepted")?;
     assert!(refused.to_string().contains("ais_degenerate"), "{refused}");
     Ok(())
 }
@@ -325,9 +279,7 @@ fn evaluations_are_counted() -> Check {
         for (steps, n) in [(0i64, 3usize), (7, 5)] {
             let mut options = (sampler::infos(&spec)[0].defaults)();
             options.insert("steps".into(), steps.into());
-            let drawn = model
-                .sampler("langevin", &options)?
-                .sample(&Draw::n(n), &mut Noise::new(0))?;
+            let drawn = model.sampler("langevin", &options)?.sample(&Draw::n(n), &mut Noise::new(0))?;
             // One where the chain starts, one for each proposal.
             assert_eq!(drawn.evaluations, steps as u64 + 1);
             assert_eq!(drawn.x.dims(), spec.batch_shape(n));
@@ -373,23 +325,13 @@ fn impossible_settings_are_named() -> Check {
         ("model.smoothing=-1", "model.smoothing"),
         ("model.walker=4", "walkers"),
     ] {
-        let e = build(&vectors(2), DType::F32, &[set])
-            .err()
-            .ok_or("accepted")?
-            .to_string();
+        let e = build(&vectors(2), DType::F32, &[set]).err().ok_or("accepted")?.to_string();
         assert!(e.contains(word), "{set}: {e}");
     }
-    let binary = DataSpec {
-        space: Space::BinaryStatic,
-        ..images(8)
-    };
+    let binary = DataSpec { space: Space::BinaryStatic, ..images(8) };
     assert!(build(&binary, DType::F32, &[]).is_err());
     let model = build(&vectors(3), DType::F32, &[])?;
-    assert!(
-        model
-            .density("quadrature", &Table::new(), &mut Noise::new(0))
-            .is_err()
-    );
+    assert!(model.density("quadrature", &Table::new(), &mut Noise::new(0)).is_err());
     assert!(model.sampler("gibbs", &Table::new()).is_err());
     Ok(())
 }

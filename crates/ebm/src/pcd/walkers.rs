@@ -45,14 +45,8 @@ pub(super) struct Walkers {
 impl Walkers {
     /// Draws of the base.
     pub(super) fn new(dims: usize, config: &Config, params: &ParamStore, noise: &Noise) -> Result<Self> {
-        let xi = noise
-            .fork("walkers")
-            .normal((config.walkers, dims), params.dtype(), params.device())?;
-        Ok(Self {
-            u: (xi * base_scale(config.confinement))?,
-            log_step: config.step.ln(),
-            cursor: 0,
-        })
+        let xi = noise.fork("walkers").normal((config.walkers, dims), params.dtype(), params.device())?;
+        Ok(Self { u: (xi * base_scale(config.confinement))?, log_step: config.step.ln(), cursor: 0 })
     }
 
     /// All of them, `(walkers, D)`.
@@ -79,10 +73,7 @@ impl Walkers {
     pub(super) fn advance(&mut self, target: &dyn Energy, c: &Config, noise: &mut Noise) -> Result<f64> {
         let mut u = self.active(c.chains)?;
         if c.restart_rule == Rule::Plain && c.restart > 0.0 {
-            let chosen = noise
-                .uniforms(c.chains)
-                .into_iter()
-                .map(|p| u8::from(p < c.restart));
+            let chosen = noise.uniforms(c.chains).into_iter().map(|p| u8::from(p < c.restart));
             let mask = Tensor::from_vec(chosen.collect::<Vec<_>>(), c.chains, u.device())?;
             u = rows::select(&mask, &base(&u, c.confinement, noise)?, &u)?;
         }
@@ -101,11 +92,8 @@ impl Walkers {
             chains.x
         } else {
             let after = self.cursor + c.chains;
-            let parts = [
-                self.u.narrow(0, 0, self.cursor)?,
-                chains.x,
-                self.u.narrow(0, after, walkers - after)?,
-            ];
+            let parts =
+                [self.u.narrow(0, 0, self.cursor)?, chains.x, self.u.narrow(0, after, walkers - after)?];
             let parts: Vec<_> = parts.into_iter().filter(|p| p.dims()[0] > 0).collect();
             Tensor::cat(&parts, 0)?
         };
@@ -122,21 +110,13 @@ impl Walkers {
 
     pub(super) fn load(&mut self, state: &StateDict) -> Result<()> {
         let get = |name: &str| {
-            state
-                .get(name)
-                .ok_or_else(|| Error::data("model state", format!("a tensor '{name}'"), "none"))
+            state.get(name).ok_or_else(|| Error::data("model state", format!("a tensor '{name}'"), "none"))
         };
         let u = get("walkers.u")?;
         if u.dims() != self.u.dims() {
-            return Err(Error::data(
-                "walkers.u",
-                format!("{:?}", self.u.dims()),
-                format!("{:?}", u.dims()),
-            ));
+            return Err(Error::data("walkers.u", format!("{:?}", self.u.dims()), format!("{:?}", u.dims())));
         }
-        let numbers = get("walkers.log_step_and_cursor")?
-            .to_dtype(DType::F64)?
-            .to_vec1::<f64>()?;
+        let numbers = get("walkers.log_step_and_cursor")?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         match numbers[..] {
             [log_step, cursor]
                 if log_step.is_finite() && cursor >= 0.0 && cursor < self.u.dims()[0] as f64 =>
@@ -177,9 +157,8 @@ pub(super) fn restart(
     let (from, to) = (learned(chains)?, learned(&proposal)?);
     let n = from.len();
     let (who, whether) = (noise.uniforms(n), noise.uniforms(n));
-    let taken: Vec<u8> = (0..n)
-        .map(|i| u8::from(who[i] < alpha && whether[i].ln() < from[i] - to[i]))
-        .collect();
+    let taken: Vec<u8> =
+        (0..n).map(|i| u8::from(who[i] < alpha && whether[i].ln() < from[i] - to[i])).collect();
     let share = taken.iter().map(|t| f64::from(*t)).sum::<f64>() / n.max(1) as f64;
     let mask = Tensor::from_vec(taken, n, chains.x.device())?;
     chains.x = rows::select(&mask, &proposal.x, &chains.x)?;

@@ -27,10 +27,7 @@ pub(super) struct Coupling<N> {
 
 impl<N: Conditioner> Coupling<N> {
     pub(super) fn frozen(&self) -> Self {
-        Self {
-            net: self.net.frozen(),
-            bound: self.bound,
-        }
+        Self { net: self.net.frozen(), bound: self.bound }
     }
 
     /// The moved half on its way to the latent, and `log|det|`, `(b,)`.
@@ -50,9 +47,6 @@ impl<N: Conditioner> Coupling<N> {
         let n = moved.dims().get(1).copied().unwrap_or(0);
         let raw = self.net.forward(kept)?;
         let u = raw.narrow(1, 0, n)?.affine(1.0 / self.bound, 0.0)?;
-        Ok((
-            Activation::Tanh.forward(&u)?.affine(self.bound, 0.0)?,
-            raw.narrow(1, n, n)?,
-        ))
+        Ok((Activation::Tanh.forward(&u)?.affine(self.bound, 0.0)?, raw.narrow(1, n, n)?))
     }
 }

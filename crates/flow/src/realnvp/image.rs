@@ -73,12 +73,7 @@ impl Network {
             "mlp" => {
                 let d = channels * size * size;
                 let widths = [d, hidden, hidden, 2 * d];
-                Ok(Self::Mlp(Mlp::zero_last(
-                    &widths,
-                    relu,
-                    Activation::Identity,
-                    vb,
-                )?))
+                Ok(Self::Mlp(Mlp::zero_last(&widths, relu, Activation::Identity, vb)?))
             }
             other => Err(Error::config("model.network", "\"conv\" or \"mlp\"", other)),
         }
@@ -122,12 +117,8 @@ impl ImageFlow {
         }
         let root = params.group("main");
         let shape = (1, channels, size, size);
-        let log_gain = root
-            .pp("pixel")
-            .get_with_hints(shape, "log_gain", Init::Const(0.0))?;
-        let shift = root
-            .pp("pixel")
-            .get_with_hints(shape, "shift", Init::Const(0.0))?;
+        let log_gain = root.pp("pixel").get_with_hints(shape, "log_gain", Init::Const(0.0))?;
+        let shift = root.pp("pixel").get_with_hints(shape, "shift", Init::Const(0.0))?;
         let mut levels = Vec::new();
         while size % 2 == 0 && size > 2 {
             size /= 2;
@@ -141,31 +132,16 @@ impl ImageFlow {
                 };
                 (0..c.couplings).map(one).collect()
             };
-            levels.push(Level {
-                checkerboard: make("checker")?,
-                channelwise: make("channelwise")?,
-            });
+            levels.push(Level { checkerboard: make("checker")?, channelwise: make("channelwise")? });
             channels = half; // the other half leaves to the latent
         }
-        Ok(Self {
-            map: PixelMap::logit(c.alpha)?,
-            log_gain,
-            shift,
-            levels,
-            spec: spec.clone(),
-        })
+        Ok(Self { map: PixelMap::logit(c.alpha)?, log_gain, shift, levels, spec: spec.clone() })
     }
 
     /// Starts `g` and `h` so that every pixel has mean 0 and at most deviation 1 on train rows.
     pub(super) fn prepare(&self, stream: &mut dyn Stream, params: &ParamStore) -> Result<()> {
-        let n = stream
-            .epoch()
-            .map_or(Standardizer::ROWS, |e| Standardizer::ROWS.min(e as usize));
-        let y = self
-            .map
-            .forward_and_ladj(&stream.next(n.max(2))?.x)?
-            .0
-            .to_dtype(DType::F64)?;
+        let n = stream.epoch().map_or(Standardizer::ROWS, |e| Standardizer::ROWS.min(e as usize));
+        let y = self.map.forward_and_ladj(&stream.next(n.max(2))?.x)?.0.to_dtype(DType::F64)?;
         let mean = y.mean_keepdim(0)?;
         let variance = y.broadcast_sub(&mean)?.sqr()?.mean_keepdim(0)?;
         // A pixel that never varied may vary in the next row: its gain stays moderate.
@@ -192,10 +168,7 @@ impl ImageFlow {
             levels: self
                 .levels
                 .iter()
-                .map(|l| Level {
-                    checkerboard: freeze(&l.checkerboard),
-                    channelwise: freeze(&l.channelwise),
-                })
+                .map(|l| Level { checkerboard: freeze(&l.checkerboard), channelwise: freeze(&l.channelwise) })
                 .collect(),
             ..self.clone()
         }
@@ -204,9 +177,7 @@ impl ImageFlow {
     /// `z`, `(b, D)`: what left at each level, the coarsest last; and `log|det|`, `(b,)`.
     pub(super) fn to_latent(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let (y, mut ladj) = self.map.forward_and_ladj(x)?;
-        let y = y
-            .broadcast_mul(&self.log_gain.exp()?)?
-            .broadcast_add(&self.shift)?;
+        let y = y.broadcast_mul(&self.log_gain.exp()?)?.broadcast_add(&self.shift)?;
         ladj = ladj.broadcast_add(&self.log_gain.sum_all()?)?;
         let mut rest = y;
         let mut latent = Vec::with_capacity(self.levels.len() + 1);
@@ -243,9 +214,7 @@ impl ImageFlow {
             let ((q0, q3), (q1, q2)) = (split(&halves.0)?, split(&halves.1)?);
             rest = unsqueeze(&[q0, q1, q2, q3])?;
         }
-        let y = rest
-            .broadcast_sub(&self.shift)?
-            .broadcast_mul(&self.log_gain.neg()?.exp()?)?;
+        let y = rest.broadcast_sub(&self.shift)?.broadcast_mul(&self.log_gain.neg()?.exp()?)?;
         let (x, own) = self.map.inverse_and_ladj(&y)?;
         let ladj = (ladj + own)?.broadcast_sub(&self.log_gain.sum_all()?)?;
         Ok((x, ladj))

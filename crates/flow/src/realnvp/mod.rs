@@ -164,11 +164,7 @@ impl RealNvp {
             Some(_) => Flow::Image(image::ImageFlow::new(table, spec, &params)?),
             None => Flow::Vector(vector::VectorFlow::new(table, spec, &params)?),
         };
-        Ok(Self {
-            spec: spec.clone(),
-            params,
-            flow,
-        })
+        Ok(Self { spec: spec.clone(), params, flow })
     }
 }
 
@@ -176,11 +172,7 @@ fn at_least(key: &str, value: usize, least: usize) -> Result<()> {
     if value >= least {
         return Ok(());
     }
-    Err(Error::config(
-        format!("model.{key}"),
-        format!("an integer ≥ {least}"),
-        value,
-    ))
+    Err(Error::config(format!("model.{key}"), format!("an integer ≥ {least}"), value))
 }
 
 fn check_bound(bound: f64) -> Result<()> {
@@ -238,10 +230,7 @@ impl Model for RealNvp {
 
     fn sampler(&self, name: &str, _: &Table) -> Result<Box<dyn Sampler + '_>> {
         match SAMPLERS.iter().find(|s| s.name == name) {
-            Some(_) => Ok(Box::new(Inverse {
-                model: self,
-                flow: self.flow.frozen(),
-            })),
+            Some(_) => Ok(Box::new(Inverse { model: self, flow: self.flow.frozen() })),
             None => Err(Error::unknown("sampler", name, SAMPLERS.iter().map(|s| s.name))),
         }
     }
@@ -252,18 +241,10 @@ impl Model for RealNvp {
 
     fn density(&self, name: &str, _: &Table, _: &mut Noise) -> Result<Box<dyn Density + '_>> {
         if DENSITIES.iter().all(|d| d.name != name) {
-            return Err(Error::unknown(
-                "likelihood",
-                name,
-                DENSITIES.iter().map(|d| d.name),
-            ));
+            return Err(Error::unknown("likelihood", name, DENSITIES.iter().map(|d| d.name)));
         }
         // Exact for x̃, and thereby a bound for the bytes that x̃ was made from (Theis et al. 2016).
-        let kind = if self.spec.space == Space::U8 {
-            Kind::LowerBound
-        } else {
-            Kind::Exact
-        };
+        let kind = if self.spec.space == Space::U8 { Kind::LowerBound } else { Kind::Exact };
         Ok(Box::new(ChangeOfVariables {
             flow: self.flow.frozen(),
             dtype: self.params.dtype(),
@@ -272,10 +253,7 @@ impl Model for RealNvp {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities {
-            bijector: Some(self),
-            ..Capabilities::default()
-        }
+        Capabilities { bijector: Some(self), ..Capabilities::default() }
     }
 }
 
@@ -303,11 +281,7 @@ impl Sampler for Inverse<'_> {
 
     fn sample(&self, draw: &Draw, noise: &mut Noise) -> Result<Samples> {
         let model = self.model;
-        let z = noise.normal(
-            (draw.n, model.spec.dims()),
-            model.params.dtype(),
-            model.params.device(),
-        )?;
+        let z = noise.normal((draw.n, model.spec.dims()), model.params.dtype(), model.params.device())?;
         let (x, _) = self.flow.to_data(&z)?;
         // The logit's margin α lets a few values fall just outside; the data never do.
         let x = match model.spec.range {
@@ -333,10 +307,7 @@ impl Density for ChangeOfVariables {
         let x = batch.x.to_dtype(self.dtype)?;
         let (z, ladj) = self.flow.to_latent(&x)?;
         let normal = log_standard_normal(&z.detach().to_dtype(DType::F64)?)?;
-        Ok(LogProb {
-            values: (normal + ladj.detach().to_dtype(DType::F64)?)?,
-            shared_error: 0.0,
-        })
+        Ok(LogProb { values: (normal + ladj.detach().to_dtype(DType::F64)?)?, shared_error: 0.0 })
     }
 }
 

@@ -4,12 +4,7 @@ use genzoo_core::Device;
 type Check = std::result::Result<(), Box<dyn std::error::Error>>;
 
 fn vectors(d: usize) -> DataSpec {
-    DataSpec {
-        shape: vec![d],
-        space: Space::Continuous,
-        classes: None,
-        range: None,
-    }
+    DataSpec { shape: vec![d], space: Space::Continuous, classes: None, range: None }
 }
 
 /// A flow in f64 whose weights are all random, so that no coupling is the identity.
@@ -87,10 +82,8 @@ fn density_sums_to_one() -> Check {
     let model = random(&vectors(2))?;
     let (n, edge) = (360usize, 12.0);
     let cell = 2.0 * edge / n as f64;
-    let grid: Vec<f64> = (0..n * n)
-        .flat_map(|i| [i / n, i % n])
-        .map(|k| -edge + (k as f64 + 0.5) * cell)
-        .collect();
+    let grid: Vec<f64> =
+        (0..n * n).flat_map(|i| [i / n, i % n]).map(|k| -edge + (k as f64 + 0.5) * cell).collect();
     let x = Tensor::from_vec(grid, (n * n, 2), &Device::Cpu)?;
     let mut noise = Noise::new(0);
     let density = model.density("change_of_variables", &Table::new(), &mut noise)?;
@@ -123,10 +116,7 @@ fn gradient_of_the_loss_is_that_of_its_values() -> Check {
         let down = loss(&mut model)?.to_scalar::<f64>()?;
         var.set(&start)?;
         let want = (up - down) / (2.0 * h);
-        assert!(
-            (slope - want).abs() < 1e-3 * (1.0 + want.abs()),
-            "{name}: {slope} {want}"
-        );
+        assert!((slope - want).abs() < 1e-3 * (1.0 + want.abs()), "{name}: {slope} {want}");
     }
     Ok(())
 }
@@ -154,12 +144,7 @@ fn impossible_settings_are_named() -> Check {
 }
 
 fn images(size: usize) -> DataSpec {
-    DataSpec {
-        shape: vec![1, size, size],
-        space: Space::U8,
-        classes: None,
-        range: Some((0.0, 1.0)),
-    }
+    DataSpec { shape: vec![1, size, size], space: Space::U8, classes: None, range: Some((0.0, 1.0)) }
 }
 
 #[test]
@@ -181,9 +166,7 @@ fn image_log_determinant_is_that_of_the_jacobian() -> Check {
     for network in ["mlp", "conv"] {
         let (d, h) = (16, 1e-6);
         let model = random_with(&images(4), network)?;
-        let x = Noise::new(2)
-            .uniform((1, d), DType::F64, &Device::Cpu)?
-            .affine(0.8, 0.1)?;
+        let x = Noise::new(2).uniform((1, d), DType::F64, &Device::Cpu)?.affine(0.8, 0.1)?;
         let step = (Tensor::eye(d, DType::F64, &Device::Cpu)? * h)?;
         let f = |x: Tensor| -> Result<Tensor> { Ok(model.inverse_and_ladj(&x.reshape((d, 1, 4, 4))?)?.0) };
         let up = f(x.broadcast_add(&step)?)?;

@@ -52,11 +52,7 @@ impl VectorFlow {
         let root = params.group("main");
         let mut couplings = Vec::with_capacity(c.couplings);
         for i in 0..c.couplings {
-            let (kept, moved) = if i % 2 == 0 {
-                (n_even, n_odd)
-            } else {
-                (n_odd, n_even)
-            };
+            let (kept, moved) = if i % 2 == 0 { (n_even, n_odd) } else { (n_odd, n_even) };
             let vb = root.pp(format!("coupling{i}"));
             let mut widths = vec![kept];
             widths.extend(std::iter::repeat_n(c.hidden, c.layers));
@@ -79,10 +75,7 @@ impl VectorFlow {
 
     /// The same flow with weights that no gradient reaches.
     pub(super) fn frozen(&self) -> Self {
-        Self {
-            couplings: self.couplings.iter().map(Coupling::frozen).collect(),
-            ..self.clone()
-        }
+        Self { couplings: self.couplings.iter().map(Coupling::frozen).collect(), ..self.clone() }
     }
 
     /// `z`, `(b, d)`: even dimensions first, then odd ones; and `log|det|`, `(b,)`.
@@ -91,11 +84,7 @@ impl VectorFlow {
         let (mut even, mut odd) = (y.index_select(&self.even, 1)?, y.index_select(&self.odd, 1)?);
         let mut total: Option<Tensor> = None;
         for (i, coupling) in self.couplings.iter().enumerate() {
-            let (kept, moved) = if i % 2 == 0 {
-                (&even, &mut odd)
-            } else {
-                (&odd, &mut even)
-            };
+            let (kept, moved) = if i % 2 == 0 { (&even, &mut odd) } else { (&odd, &mut even) };
             let (y, ladj) = coupling.to_latent(kept, moved)?;
             *moved = y;
             total = Some(match total {
@@ -113,11 +102,7 @@ impl VectorFlow {
         let mut odd = z.narrow(1, n_even, n_odd)?.contiguous()?;
         let mut total: Option<Tensor> = None;
         for (i, coupling) in self.couplings.iter().enumerate().rev() {
-            let (kept, moved) = if i % 2 == 0 {
-                (&even, &mut odd)
-            } else {
-                (&odd, &mut even)
-            };
+            let (kept, moved) = if i % 2 == 0 { (&even, &mut odd) } else { (&odd, &mut even) };
             let (y, ladj) = coupling.to_data(kept, moved)?;
             *moved = y;
             total = Some(match total {

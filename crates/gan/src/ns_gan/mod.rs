@@ -33,12 +33,7 @@ use crate::networks::{self, Critic, Generator};
 /// The non-saturating GAN in the registry.
 pub const ENTRY: Entry = Entry {
     info: INFO,
-    spaces: &[
-        Space::Continuous,
-        Space::U8,
-        Space::BinaryStatic,
-        Space::BinaryDynamic,
-    ],
+    spaces: &[Space::Continuous, Space::U8, Space::BinaryStatic, Space::BinaryDynamic],
     defaults,
     tiny,
     build: |table, build| {
@@ -146,11 +141,7 @@ impl NsGan {
         let c: Config = config::read(table, "model")?;
         for (key, value) in [("latent", c.latent), ("critic_steps", c.critic_steps)] {
             if !(1..=4096).contains(&value) {
-                return Err(Error::config(
-                    format!("model.{key}"),
-                    "an integer from 1 to 4096",
-                    value,
-                ));
+                return Err(Error::config(format!("model.{key}"), "an integer from 1 to 4096", value));
             }
         }
         if c.r1 < 0.0 {
@@ -237,10 +228,7 @@ impl Model for NsGan {
     /// The critic first, `critic_steps` times on fresh rows; the generator needs no data.
     fn turns(&self, _: u64) -> Vec<Turn> {
         let mut turns = vec![Turn::mini("critic"); self.config.critic_steps];
-        turns.push(Turn {
-            group: "generator",
-            need: Need::Nothing,
-        });
+        turns.push(Turn { group: "generator", need: Need::Nothing });
         turns
     }
 
@@ -280,10 +268,7 @@ impl Model for NsGan {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities {
-            critic: Some(self),
-            ..Capabilities::default()
-        }
+        Capabilities { critic: Some(self), ..Capabilities::default() }
     }
 }
 

@@ -4,12 +4,7 @@ use genzoo_core::{Device, Recipe};
 type Check = std::result::Result<(), Box<dyn std::error::Error>>;
 
 fn spec(shape: &[usize], space: Space) -> DataSpec {
-    DataSpec {
-        shape: shape.to_vec(),
-        space,
-        classes: None,
-        range: None,
-    }
+    DataSpec { shape: shape.to_vec(), space, classes: None, range: None }
 }
 
 fn build(spec: &DataSpec, settings: &[&str], dtype: DType) -> Result<NsGan> {
@@ -74,10 +69,7 @@ fn gradients_of_both_turns_are_slopes_of_their_losses() -> Check {
             let down = loss(&mut model, &turn, &x)?.to_scalar::<f64>()?;
             var.set(&start)?;
             let want = (up - down) / (2.0 * h);
-            assert!(
-                (slope - want).abs() < 1e-3 * (1.0 + want.abs()),
-                "{name}: {slope} {want}"
-            );
+            assert!((slope - want).abs() < 1e-3 * (1.0 + want.abs()), "{name}: {slope} {want}");
         }
     }
     Ok(())
@@ -137,16 +129,11 @@ fn impossible_settings_are_named() -> Check {
         ("model.r1=-1.0", "model.r1"),
         ("model.layers=0", "model.layers"),
     ] {
-        let e = build(&vectors, &[set], DType::F32)
-            .err()
-            .ok_or("accepted")?
-            .to_string();
+        let e = build(&vectors, &[set], DType::F32).err().ok_or("accepted")?.to_string();
         assert!(e.contains(word), "{set}: {e}");
     }
     let images = spec(&[1, 14, 14], Space::U8);
-    let e = build(&images, &["model.levels=9"], DType::F32)
-        .err()
-        .ok_or("accepted")?;
+    let e = build(&images, &["model.levels=9"], DType::F32).err().ok_or("accepted")?;
     assert!(e.to_string().contains("model.levels"));
     assert!(build(&spec(&[1, 14, 12], Space::U8), &[], DType::F32).is_err());
     Ok(())

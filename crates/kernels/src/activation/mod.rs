@@ -122,11 +122,7 @@ pub fn act_grad(x: &Tensor, g: &Tensor, f: Activation) -> Result<Tensor> {
 /// `g · f⁽ᵏ⁾(x)`.
 fn times_derivative(x: &Tensor, g: &Tensor, f: Activation, order: u8) -> Result<Tensor> {
     if x.shape() != g.shape() {
-        bail!(
-            "act_grad: x has shape {:?}, g has {:?}; they must agree",
-            x.dims(),
-            g.dims()
-        );
+        bail!("act_grad: x has shape {:?}, g has {:?}; they must agree", x.dims(), g.dims());
     }
     if f == Activation::Identity {
         return if order == 1 { Ok(g.clone()) } else { g.zeros_like() };
@@ -134,8 +130,7 @@ fn times_derivative(x: &Tensor, g: &Tensor, f: Activation, order: u8) -> Result<
     if !is_fast(x) || order > 3 {
         return g.mul(&plain::act(x, f, order)?);
     }
-    x.contiguous()?
-        .apply_op2(&g.contiguous()?, TimesDerivative(f, order))
+    x.contiguous()?.apply_op2(&g.contiguous()?, TimesDerivative(f, order))
 }
 
 struct Apply(Activation);
@@ -209,9 +204,7 @@ pub(crate) fn par_blocks<T: Real>(out: &mut [T], f: impl Fn(usize, &mut [T]) + S
     if out.len() <= 2 * BLOCK {
         f(0, out);
     } else {
-        out.par_chunks_mut(BLOCK)
-            .enumerate()
-            .for_each(|(i, block)| f(i * BLOCK, block));
+        out.par_chunks_mut(BLOCK).enumerate().for_each(|(i, block)| f(i * BLOCK, block));
     }
 }
 

@@ -15,10 +15,7 @@ use crate::support::uninit;
 /// The `ox` for which `ox · stride + k − padding` lies in `0..n`.
 fn inside(n: usize, out: usize, k: usize, conv: Conv) -> std::ops::Range<usize> {
     let low = conv.padding.saturating_sub(k).div_ceil(conv.stride).min(out);
-    let high = (n + conv.padding)
-        .saturating_sub(k)
-        .div_ceil(conv.stride)
-        .min(out);
+    let high = (n + conv.padding).saturating_sub(k).div_ceil(conv.stride).min(out);
     low..high.max(low)
 }
 
@@ -129,13 +126,7 @@ pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
         } else {
             unrolled = uninit::<T>(g.rows() * width);
             for i in 0..n {
-                unroll(
-                    g,
-                    &x[i * image..(i + 1) * image],
-                    &mut unrolled,
-                    width,
-                    i * pixels,
-                );
+                unroll(g, &x[i * image..(i + 1) * image], &mut unrolled, width, i * pixels);
             }
             &unrolled
         };
@@ -151,9 +142,7 @@ pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
             }
         }
     };
-    x.par_chunks(set * image)
-        .zip(y.par_chunks_mut(set * g.o * pixels))
-        .for_each(work);
+    x.par_chunks(set * image).zip(y.par_chunks_mut(set * g.o * pixels)).for_each(work);
     y
 }
 
@@ -173,18 +162,8 @@ fn weights_times_columns<T: Real>(
             &mut out[k * outputs * width..(k + 1) * outputs * width],
             width,
             false,
-            View::rows(
-                &w[k * outputs * rows..(k + 1) * outputs * rows],
-                outputs,
-                rows,
-                rows,
-            ),
-            View::rows(
-                &cols[k * rows * width..(k + 1) * rows * width],
-                rows,
-                width,
-                width,
-            ),
+            View::rows(&w[k * outputs * rows..(k + 1) * outputs * rows], outputs, rows, rows),
+            View::rows(&cols[k * rows * width..(k + 1) * rows * width], rows, width, width),
             threads,
         );
     }
@@ -227,19 +206,8 @@ pub(super) fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
                     &mut cols[k * rows * width..(k + 1) * rows * width],
                     width,
                     false,
-                    View::rows(
-                        &w[k * outputs * rows..(k + 1) * outputs * rows],
-                        outputs,
-                        rows,
-                        rows,
-                    )
-                    .t(),
-                    View::rows(
-                        &dy[k * outputs * width..(k + 1) * outputs * width],
-                        outputs,
-                        width,
-                        width,
-                    ),
+                    View::rows(&w[k * outputs * rows..(k + 1) * outputs * rows], outputs, rows, rows).t(),
+                    View::rows(&dy[k * outputs * width..(k + 1) * outputs * width], outputs, width, width),
                     inner_threads(sets),
                 );
             }
@@ -254,9 +222,7 @@ pub(super) fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
             }
         }
     };
-    dy.par_chunks(set * g.o * pixels)
-        .zip(dx.par_chunks_mut(set * image))
-        .for_each(work);
+    dy.par_chunks(set * g.o * pixels).zip(dx.par_chunks_mut(set * image)).for_each(work);
     dx
 }
 
@@ -281,11 +247,8 @@ pub(super) fn weight_grad<T: Real>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
                 let images = s * set..((s + 1) * set).min(g.b);
                 let width = images.len() * pixels;
                 let mut room = Vec::new();
-                let dy = side_by_side(
-                    g,
-                    &dy[images.start * g.o * pixels..images.end * g.o * pixels],
-                    &mut room,
-                );
+                let dy =
+                    side_by_side(g, &dy[images.start * g.o * pixels..images.end * g.o * pixels], &mut room);
                 if cols.len() != g.rows() * width {
                     cols = uninit::<T>(g.rows() * width);
                 }
@@ -303,13 +266,7 @@ pub(super) fn weight_grad<T: Real>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
                             width,
                             width,
                         ),
-                        View::rows(
-                            &cols[k * rows * width..(k + 1) * rows * width],
-                            rows,
-                            width,
-                            width,
-                        )
-                        .t(),
+                        View::rows(&cols[k * rows * width..(k + 1) * rows * width], rows, width, width).t(),
                         inner_threads(parts),
                     );
                 }

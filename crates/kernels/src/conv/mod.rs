@@ -39,31 +39,19 @@ pub struct Conv {
 
 impl Default for Conv {
     fn default() -> Self {
-        Self {
-            stride: 1,
-            padding: 0,
-            groups: 1,
-        }
+        Self { stride: 1, padding: 0, groups: 1 }
     }
 }
 
 impl Conv {
     /// Stride 1 with the padding that keeps the size for an odd kernel.
     pub const fn same(kernel: usize) -> Self {
-        Self {
-            stride: 1,
-            padding: kernel / 2,
-            groups: 1,
-        }
+        Self { stride: 1, padding: kernel / 2, groups: 1 }
     }
 
     /// A stride and a padding, one group.
     pub const fn strided(stride: usize, padding: usize) -> Self {
-        Self {
-            stride,
-            padding,
-            groups: 1,
-        }
+        Self { stride, padding, groups: 1 }
     }
 
     /// `⌊(n + 2 padding − kernel) / stride⌋ + 1`, or `None` where the kernel does not fit.
@@ -84,9 +72,7 @@ impl Conv {
 /// On shapes that do not fit.
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, conv: Conv, f: Activation) -> Result<Tensor> {
     let geometry = Geometry::new(x.dims4()?, w.dims4()?, conv)?;
-    fused(x, w, bias, geometry.o, f, Fused::Forward(geometry), |x, w| {
-        conv_closed(x, w, geometry)
-    })
+    fused(x, w, bias, geometry.o, f, Fused::Forward(geometry), |x, w| conv_closed(x, w, geometry))
 }
 
 /// `f(convᵀ(x, w) + bias)` with `x: (b, i, h, w)`, `w: (i, o / groups, kh, kw)`, `bias: (o)` or `(b, o)`; the output is
@@ -114,17 +100,11 @@ pub fn conv_transpose2d(
     }
     let size = |n, k| conv.transposed_size(n, k).map(|n| n + output_padding);
     let (Some(oh), Some(ow)) = (size(h, kh), size(width, kw)) else {
-        bail!(
-            "conv_transpose2d: padding {} is too large for x {:?}",
-            conv.padding,
-            x.dims()
-        )
+        bail!("conv_transpose2d: padding {} is too large for x {:?}", conv.padding, x.dims())
     };
     let outputs = o * conv.groups;
     let geometry = Geometry::new((b, outputs, oh, ow), w.dims4()?, conv)?;
-    fused(x, w, bias, outputs, f, Fused::Transposed(geometry), |x, w| {
-        input_grad_closed(x, w, geometry)
-    })
+    fused(x, w, bias, outputs, f, Fused::Transposed(geometry), |x, w| input_grad_closed(x, w, geometry))
 }
 
 /// The gradient of [`conv2d`] with respect to its input of size `(h, w)`, from the output's gradient `g`.
@@ -177,18 +157,7 @@ impl Geometry {
             );
         }
         match (conv.output_size(h, kh), conv.output_size(w, kw)) {
-            (Some(oh), Some(ow)) if kh > 0 && kw > 0 => Ok(Self {
-                b,
-                c,
-                h,
-                w,
-                o,
-                kh,
-                kw,
-                oh,
-                ow,
-                conv,
-            }),
+            (Some(oh), Some(ow)) if kh > 0 && kw > 0 => Ok(Self { b, c, h, w, o, kh, kw, oh, ow, conv }),
             _ => bail!("conv2d: a {kh}x{kw} kernel with {conv:?} does not fit a {h}x{w} image"),
         }
     }
@@ -248,10 +217,7 @@ fn weight_grad_closed(x: &Tensor, g: &Tensor, geometry: Geometry) -> Result<Tens
     geometry.check("conv2d_weight_grad", x, geometry.input())?;
     geometry.check("conv2d_weight_grad", g, geometry.output())?;
     if !is_fast(x) || geometry.is_empty() {
-        bail!(
-            "conv2d_weight_grad: expected non-empty f32 or f64 tensors on the CPU, got {:?}",
-            x.dims()
-        );
+        bail!("conv2d_weight_grad: expected non-empty f32 or f64 tensors on the CPU, got {:?}", x.dims());
     }
     x.contiguous()?.apply_op2(&g.contiguous()?, WeightGrad(geometry))
 }
@@ -284,16 +250,8 @@ impl CustomOp2 for Forward {
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((
-            if x.track_op() {
-                Some(input_grad_closed(g, w, self.0)?)
-            } else {
-                None
-            },
-            if w.track_op() {
-                Some(weight_grad_closed(x, g, self.0)?)
-            } else {
-                None
-            },
+            if x.track_op() { Some(input_grad_closed(g, w, self.0)?) } else { None },
+            if w.track_op() { Some(weight_grad_closed(x, g, self.0)?) } else { None },
         ))
     }
 }
@@ -322,16 +280,8 @@ impl CustomOp2 for InputGrad {
         h: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((
-            if g.track_op() {
-                Some(conv_closed(h, w, self.0)?)
-            } else {
-                None
-            },
-            if w.track_op() {
-                Some(weight_grad_closed(h, g, self.0)?)
-            } else {
-                None
-            },
+            if g.track_op() { Some(conv_closed(h, w, self.0)?) } else { None },
+            if w.track_op() { Some(weight_grad_closed(h, g, self.0)?) } else { None },
         ))
     }
 }
@@ -360,16 +310,8 @@ impl CustomOp2 for WeightGrad {
         h: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((
-            if x.track_op() {
-                Some(input_grad_closed(g, h, self.0)?)
-            } else {
-                None
-            },
-            if g.track_op() {
-                Some(conv_closed(x, h, self.0)?)
-            } else {
-                None
-            },
+            if x.track_op() { Some(input_grad_closed(g, h, self.0)?) } else { None },
+            if g.track_op() { Some(conv_closed(x, h, self.0)?) } else { None },
         ))
     }
 }
@@ -405,12 +347,7 @@ fn fused(
     };
     let tracked = x.track_op() || w.track_op() || bias.track_op();
     let keep = tracked && !crate::activation::slope_from_value(f);
-    let op = FusedConv {
-        kind,
-        f,
-        keep,
-        slopes: OnceLock::new(),
-    };
+    let op = FusedConv { kind, f, keep, slopes: OnceLock::new() };
     x.contiguous()?.apply_op3(&w.contiguous()?, &bias, op)
 }
 
@@ -478,9 +415,7 @@ impl CustomOp3 for FusedConv {
                     .enumerate()
                     .with_min_len(least)
                     .for_each(|(i, (y, s))| finish_row(self.f, bias(i), y, Some(s)));
-                let _ = self
-                    .slopes
-                    .set(Tensor::from_vec(slopes, shape, &candle_core::Device::Cpu)?);
+                let _ = self.slopes.set(Tensor::from_vec(slopes, shape, &candle_core::Device::Cpu)?);
             } else {
                 y.par_chunks_mut(plane)
                     .enumerate()
@@ -504,35 +439,15 @@ impl CustomOp3 for FusedConv {
         let (x_, w_) = (x.detach(), w.detach());
         let (dx, dw) = match self.kind {
             Fused::Forward(geometry) => (
-                if x.track_op() {
-                    Some(input_grad_closed(&d, &w_, geometry)?)
-                } else {
-                    None
-                },
-                if w.track_op() {
-                    Some(weight_grad_closed(&x_, &d, geometry)?)
-                } else {
-                    None
-                },
+                if x.track_op() { Some(input_grad_closed(&d, &w_, geometry)?) } else { None },
+                if w.track_op() { Some(weight_grad_closed(&x_, &d, geometry)?) } else { None },
             ),
             Fused::Transposed(geometry) => (
-                if x.track_op() {
-                    Some(conv_closed(&d, &w_, geometry)?)
-                } else {
-                    None
-                },
-                if w.track_op() {
-                    Some(weight_grad_closed(&d, &x_, geometry)?)
-                } else {
-                    None
-                },
+                if x.track_op() { Some(conv_closed(&d, &w_, geometry)?) } else { None },
+                if w.track_op() { Some(weight_grad_closed(&d, &x_, geometry)?) } else { None },
             ),
         };
-        let db = if b.track_op() {
-            Some(channel_sums(&d, b.dims())?)
-        } else {
-            None
-        };
+        let db = if b.track_op() { Some(channel_sums(&d, b.dims())?) } else { None };
         Ok((dx, dw, db))
     }
 }

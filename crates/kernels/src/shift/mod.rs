@@ -73,16 +73,8 @@ impl Planes {
                     let (y0, x0) = (y0 - self.before.0, x0 - self.before.1);
                     let rows = (self.rows - first).min((h - y0).div_ceil(step));
                     let columns = (self.width - left).min((w - x0).div_ceil(step));
-                    let from = Rows {
-                        start: y0 * w + x0,
-                        stride: step * w,
-                        step,
-                    };
-                    let to = Rows {
-                        start: first * self.width + left,
-                        stride: self.width,
-                        step: 1,
-                    };
+                    let from = Rows { start: y0 * w + x0, stride: step * w, step };
+                    let to = Rows { start: first * self.width + left, stride: self.width, step: 1 };
                     move_rows(image, from, plane, to, rows, columns);
                 }
             }
@@ -115,12 +107,7 @@ fn move_rows(x: &[f32], from: Rows, out: &mut [f32], to: Rows, rows: usize, colu
     for i in 0..rows {
         let x = &x[from.start + i * from.stride..];
         let out = &mut out[to.start + i * to.stride..];
-        for (o, v) in out
-            .iter_mut()
-            .step_by(to.step)
-            .zip(x.iter().step_by(from.step))
-            .take(columns)
-        {
+        for (o, v) in out.iter_mut().step_by(to.step).zip(x.iter().step_by(from.step)).take(columns) {
             *o = *v;
         }
     }
@@ -237,46 +224,35 @@ pub(crate) fn forward(g: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
     let planes = input_planes(g);
     let offsets = input_offsets(g, &planes, channels);
     let entries = offsets.len();
-    let packed: Vec<Packed> = (0..groups)
-        .map(|k| pack(outputs, entries, |o, e| w[(k * outputs + o) * entries + e]))
-        .collect();
+    let packed: Vec<Packed> =
+        (0..groups).map(|k| pack(outputs, entries, |o, e| w[(k * outputs + o) * entries + e])).collect();
     let len = (g.oh - 1) * planes.width + g.ow;
     let stride = len.next_multiple_of(16);
     let (image, plane) = (channels * g.h * g.w, g.oh * g.ow);
     let mut y = uninit::<f32>(g.b * g.o * plane);
-    y.par_chunks_mut(g.o * plane)
-        .zip(x.par_chunks(groups * image))
-        .for_each_init(
-            || (vec![0.0; planes.len(channels)], uninit::<f32>(8 * stride)),
-            |(buffer, rows), (y, x)| {
-                for (k, packed) in packed.iter().enumerate() {
-                    planes.fill(&x[k * image..(k + 1) * image], g.h, g.w, buffer);
-                    for &(first, count, padded, start) in &packed.tiles {
-                        let weights = &packed.data[start..start + entries * padded];
-                        tile(buffer, &offsets, weights, padded, len, rows, stride);
-                        for i in 0..count {
-                            let y = &mut y[(k * outputs + first + i) * plane..][..plane];
-                            let row = &rows[i * stride..(i + 1) * stride];
-                            if planes.width == g.ow {
-                                y.copy_from_slice(&row[..plane]);
-                            } else {
-                                let from = Rows {
-                                    start: 0,
-                                    stride: planes.width,
-                                    step: 1,
-                                };
-                                let to = Rows {
-                                    start: 0,
-                                    stride: g.ow,
-                                    step: 1,
-                                };
-                                move_rows(row, from, y, to, g.oh, g.ow);
-                            }
+    y.par_chunks_mut(g.o * plane).zip(x.par_chunks(groups * image)).for_each_init(
+        || (vec![0.0; planes.len(channels)], uninit::<f32>(8 * stride)),
+        |(buffer, rows), (y, x)| {
+            for (k, packed) in packed.iter().enumerate() {
+                planes.fill(&x[k * image..(k + 1) * image], g.h, g.w, buffer);
+                for &(first, count, padded, start) in &packed.tiles {
+                    let weights = &packed.data[start..start + entries * padded];
+                    tile(buffer, &offsets, weights, padded, len, rows, stride);
+                    for i in 0..count {
+                        let y = &mut y[(k * outputs + first + i) * plane..][..plane];
+                        let row = &rows[i * stride..(i + 1) * stride];
+                        if planes.width == g.ow {
+                            y.copy_from_slice(&row[..plane]);
+                        } else {
+                            let from = Rows { start: 0, stride: planes.width, step: 1 };
+                            let to = Rows { start: 0, stride: g.ow, step: 1 };
+                            move_rows(row, from, y, to, g.oh, g.ow);
                         }
                     }
                 }
-            },
-        );
+            }
+        },
+    );
     y
 }
 
@@ -337,61 +313,38 @@ pub(crate) fn input_grad(g: &Geometry, dy: &[f32], w: &[f32]) -> Vec<f32> {
                 })
                 .collect();
             let size = ((g.h - ry).div_ceil(s as usize), (g.w - rx).div_ceil(s as usize));
-            phases.push(Phase {
-                start: (ry, rx),
-                size,
-                offsets,
-                packed,
-            });
+            phases.push(Phase { start: (ry, rx), size, offsets, packed });
         }
     }
-    let longest = phases
-        .iter()
-        .map(|f| (f.size.0 - 1) * planes.width + f.size.1)
-        .max()
-        .unwrap_or(0);
+    let longest = phases.iter().map(|f| (f.size.0 - 1) * planes.width + f.size.1).max().unwrap_or(0);
     let stride = longest.next_multiple_of(16);
     let (image, pixels) = (outputs * g.oh * g.ow, g.h * g.w);
     // Zeros where phases interleave: each reads what the others wrote.
-    let mut x = if s > 1 {
-        vec![0.0; g.b * g.c * pixels]
-    } else {
-        uninit::<f32>(g.b * g.c * pixels)
-    };
-    x.par_chunks_mut(g.c * pixels)
-        .zip(dy.par_chunks(groups * image))
-        .for_each_init(
-            || (vec![0.0; planes.len(outputs)], uninit::<f32>(8 * stride)),
-            |(buffer, rows), (x, dy)| {
-                for k in 0..groups {
-                    planes.fill(&dy[k * image..(k + 1) * image], g.oh, g.ow, buffer);
-                    for phase in &phases {
-                        let (height, width) = phase.size;
-                        let len = (height - 1) * planes.width + width;
-                        for &(first, count, padded, start) in &phase.packed[k].tiles {
-                            let weights = &phase.packed[k].data[start..start + phase.offsets.len() * padded];
-                            tile(buffer, &phase.offsets, weights, padded, len, rows, stride);
-                            for i in 0..count {
-                                let x = &mut x[(k * channels + first + i) * pixels..][..pixels];
-                                let from = Rows {
-                                    start: i * stride,
-                                    stride: planes.width,
-                                    step: 1,
-                                };
-                                let (ry, rx) = phase.start;
-                                let s = s as usize;
-                                let to = Rows {
-                                    start: ry * g.w + rx,
-                                    stride: s * g.w,
-                                    step: s,
-                                };
-                                move_rows(rows, from, x, to, height, width);
-                            }
+    let mut x = if s > 1 { vec![0.0; g.b * g.c * pixels] } else { uninit::<f32>(g.b * g.c * pixels) };
+    x.par_chunks_mut(g.c * pixels).zip(dy.par_chunks(groups * image)).for_each_init(
+        || (vec![0.0; planes.len(outputs)], uninit::<f32>(8 * stride)),
+        |(buffer, rows), (x, dy)| {
+            for k in 0..groups {
+                planes.fill(&dy[k * image..(k + 1) * image], g.oh, g.ow, buffer);
+                for phase in &phases {
+                    let (height, width) = phase.size;
+                    let len = (height - 1) * planes.width + width;
+                    for &(first, count, padded, start) in &phase.packed[k].tiles {
+                        let weights = &phase.packed[k].data[start..start + phase.offsets.len() * padded];
+                        tile(buffer, &phase.offsets, weights, padded, len, rows, stride);
+                        for i in 0..count {
+                            let x = &mut x[(k * channels + first + i) * pixels..][..pixels];
+                            let from = Rows { start: i * stride, stride: planes.width, step: 1 };
+                            let (ry, rx) = phase.start;
+                            let s = s as usize;
+                            let to = Rows { start: ry * g.w + rx, stride: s * g.w, step: s };
+                            move_rows(rows, from, x, to, height, width);
                         }
                     }
                 }
-            },
-        );
+            }
+        },
+    );
     x
 }
 
@@ -408,24 +361,22 @@ pub(crate) fn weight_grad(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let (image, pixels) = (channels * g.h * g.w, g.oh * g.ow);
     let parts = g.b.min(PARTS);
     let mut sums = vec![0f32; parts * groups * entries * width];
-    sums.par_chunks_mut(groups * entries * width)
-        .enumerate()
-        .for_each(|(part, acc)| {
-            let mut buffer = vec![0.0; planes.len(channels)];
-            let mut turned = vec![0.0; pixels * width];
-            for n in part * g.b / parts..(part + 1) * g.b / parts {
-                for (k, acc) in acc.chunks_exact_mut(entries * width).enumerate() {
-                    planes.fill(&x[(n * groups + k) * image..][..image], g.h, g.w, &mut buffer);
-                    turn(
-                        &dy[(n * groups + k) * outputs * pixels..][..outputs * pixels],
-                        pixels,
-                        width,
-                        &mut turned,
-                    );
-                    outer(&buffer, &offsets, planes.width, &turned, (g.oh, g.ow), acc, width);
-                }
+    sums.par_chunks_mut(groups * entries * width).enumerate().for_each(|(part, acc)| {
+        let mut buffer = vec![0.0; planes.len(channels)];
+        let mut turned = vec![0.0; pixels * width];
+        for n in part * g.b / parts..(part + 1) * g.b / parts {
+            for (k, acc) in acc.chunks_exact_mut(entries * width).enumerate() {
+                planes.fill(&x[(n * groups + k) * image..][..image], g.h, g.w, &mut buffer);
+                turn(
+                    &dy[(n * groups + k) * outputs * pixels..][..outputs * pixels],
+                    pixels,
+                    width,
+                    &mut turned,
+                );
+                outer(&buffer, &offsets, planes.width, &turned, (g.oh, g.ow), acc, width);
             }
-        });
+        }
+    });
     // Sum the parts in order, and turn (k, o) into (o, k).
     let mut dw = uninit::<f32>(g.o * entries);
     let out = Shared::new(&mut dw);

@@ -3,9 +3,7 @@
 use super::*;
 
 fn numbers(n: usize, salt: usize) -> Vec<f32> {
-    (0..n)
-        .map(|i| ((i * 7919 + salt * 104_729) % 1009) as f32 / 1009.0 - 0.5)
-        .collect()
+    (0..n).map(|i| ((i * 7919 + salt * 104_729) % 1009) as f32 / 1009.0 - 0.5).collect()
 }
 
 fn assert_close(a: &[f32], b: &[f32]) {
@@ -38,11 +36,7 @@ fn tiles_are_sums_of_shifted_runs() {
             let mut want = vec![0.0; padded * len];
             for (i, want) in want.chunks_mut(len).enumerate() {
                 for (q, y) in want.iter_mut().enumerate() {
-                    *y = offsets
-                        .iter()
-                        .enumerate()
-                        .map(|(k, o)| w[k * padded + i] * x[o + q])
-                        .sum();
+                    *y = offsets.iter().enumerate().map(|(k, o)| w[k * padded + i] * x[o + q]).sum();
                 }
             }
             for wide in levels() {
@@ -97,16 +91,8 @@ fn rows_move_where_they_belong() {
     let x = numbers(400, 1);
     for (from_step, to_step) in [(1, 1), (2, 1), (1, 2), (3, 1)] {
         for columns in [1, 7, 14, 16, 19, 33] {
-            let from = Rows {
-                start: 2,
-                stride: columns * from_step + 1,
-                step: from_step,
-            };
-            let to = Rows {
-                start: 1,
-                stride: columns * to_step + 3,
-                step: to_step,
-            };
+            let from = Rows { start: 2, stride: columns * from_step + 1, step: from_step };
+            let to = Rows { start: 1, stride: columns * to_step + 3, step: to_step };
             let mut out = vec![0.0; 400];
             move_rows(&x, from, &mut out, to, 3, columns);
             let mut want = vec![0.0; 400];

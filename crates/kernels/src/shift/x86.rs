@@ -87,9 +87,7 @@ pub(super) unsafe fn move_rows_avx512(
             // SAFETY: masks end at the last element, which `super::move_rows` checked, and whole stores at the
             // end of `out`; pointers beyond are formed by wrapping arithmetic and used under empty masks only.
             unsafe {
-                let x = x
-                    .as_ptr()
-                    .wrapping_add(from.start + i * from.stride + done * from.step);
+                let x = x.as_ptr().wrapping_add(from.start + i * from.stride + done * from.step);
                 let out = out.as_mut_ptr().wrapping_add(at);
                 // Images come from far memory: ask for what is read some rows later.
                 _mm_prefetch::<_MM_HINT_T0>(x.wrapping_add(512).cast());
@@ -110,10 +108,7 @@ pub(super) unsafe fn move_rows_avx512(
                     let odd = 0x5555;
                     let reach = 2 * n - 1;
                     let (a, b) = (first(reach) & odd, first(reach.saturating_sub(16)) & odd);
-                    let (p, q) = (
-                        _mm512_permutexvar_ps(low, pixels),
-                        _mm512_permutexvar_ps(high, pixels),
-                    );
+                    let (p, q) = (_mm512_permutexvar_ps(low, pixels), _mm512_permutexvar_ps(high, pixels));
                     let next = out.wrapping_add(16);
                     if room >= 32 {
                         _mm512_storeu_ps(out, _mm512_mask_mov_ps(_mm512_loadu_ps(out), a, p));

@@ -13,9 +13,7 @@ pub(crate) fn numbers(n: usize, salt: u64, scale: f64) -> Vec<f64> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     };
-    (0..n)
-        .map(|_| ((next() >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0) * scale)
-        .collect()
+    (0..n).map(|_| ((next() >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0) * scale).collect()
 }
 
 /// An f64 tensor of such numbers.
@@ -34,13 +32,7 @@ pub(crate) fn f32s(x: &Tensor) -> Tensor {
 /// The same values in a layout that is not contiguous.
 pub(crate) fn strided(x: &Tensor) -> Tensor {
     let last = x.rank() - 1;
-    let y = x
-        .transpose(0, last)
-        .unwrap()
-        .contiguous()
-        .unwrap()
-        .transpose(0, last)
-        .unwrap();
+    let y = x.transpose(0, last).unwrap().contiguous().unwrap().transpose(0, last).unwrap();
     assert!(!y.is_contiguous() || x.rank() < 2 || x.dim(0).unwrap() == 1 || x.dim(last).unwrap() == 1);
     y
 }
@@ -62,8 +54,5 @@ pub(crate) fn gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tenso
     let vars: Vec<Var> = inputs.iter().map(|x| Var::from_tensor(x).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let grads = weighted_sum(&f(&tensors).unwrap()).unwrap().backward().unwrap();
-    tensors
-        .iter()
-        .map(|t| grads.get(t).expect("a gradient for every input").clone())
-        .collect()
+    tensors.iter().map(|t| grads.get(t).expect("a gradient for every input").clone()).collect()
 }

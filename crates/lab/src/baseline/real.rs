@@ -21,11 +21,8 @@ static SAMPLERS: [SamplerInfo; 1] = [SamplerInfo {
     summary: "fresh rows, none of them from the test split",
     defaults: Table::new,
 }];
-static DENSITIES: [DensityInfo; 1] = [DensityInfo {
-    name: "truth",
-    summary: "the exact density of the data",
-    defaults: Table::new,
-}];
+static DENSITIES: [DensityInfo; 1] =
+    [DensityInfo { name: "truth", summary: "the exact density of the data", defaults: Table::new }];
 
 /// The data as a model.
 ///
@@ -66,27 +63,19 @@ impl Model for Real {
 
     fn sampler(&self, name: &str, _: &Table) -> Result<Box<dyn Sampler + '_>> {
         match name {
-            "data" => Ok(Box::new(Rows {
-                data: self.data.as_ref(),
-            })),
+            "data" => Ok(Box::new(Rows { data: self.data.as_ref() })),
             other => Err(Error::unknown("sampler", other, ["data"])),
         }
     }
 
     fn densities(&self) -> &[DensityInfo] {
-        if self.data.truth().is_some() {
-            &DENSITIES
-        } else {
-            &[]
-        }
+        if self.data.truth().is_some() { &DENSITIES } else { &[] }
     }
 
     fn density(&self, name: &str, _: &Table, _: &mut Noise) -> Result<Box<dyn Density + '_>> {
         match (name, self.data.truth()) {
             ("truth", Some(truth)) => Ok(Box::new(Exact(truth))),
-            ("truth", None) => Err(Error::Unsupported(
-                "the density of these data is not known".into(),
-            )),
+            ("truth", None) => Err(Error::Unsupported("the density of these data is not known".into())),
             (other, _) => Err(Error::unknown("density", other, ["truth"])),
         }
     }

@@ -24,26 +24,15 @@ use super::manifest::AmatFile;
 pub(super) fn read(dir: &Path, file: &AmatFile, pixels: usize) -> Result<Vec<u8>> {
     let path = dir.join(&file.name);
     let bad = |problem: String| Error::file(&path, problem);
-    let expected = file
-        .rows
-        .checked_mul(2 * pixels)
-        .filter(|n| *n as u64 == file.bytes);
+    let expected = file.rows.checked_mul(2 * pixels).filter(|n| *n as u64 == file.bytes);
     let expected =
         expected.ok_or_else(|| bad(format!("{} rows do not make {} bytes", file.rows, file.bytes)))?;
     let reader = File::open(&path).map_err(Error::io("read", &path))?;
     let mut text = Vec::new();
-    text.try_reserve_exact(expected + 1)
-        .map_err(|_| bad(format!("expected room for {expected} bytes")))?;
-    reader
-        .take(expected as u64 + 1)
-        .read_to_end(&mut text)
-        .map_err(Error::io("read", &path))?;
+    text.try_reserve_exact(expected + 1).map_err(|_| bad(format!("expected room for {expected} bytes")))?;
+    reader.take(expected as u64 + 1).read_to_end(&mut text).map_err(Error::io("read", &path))?;
     if text.len() != expected {
-        let found = if text.len() < expected {
-            text.len().to_string()
-        } else {
-            "more".into()
-        };
+        let found = if text.len() < expected { text.len().to_string() } else { "more".into() };
         return Err(bad(format!("expected {expected} bytes, found {found}")));
     }
     let sha256 = hex(&Sha256::digest(&text));

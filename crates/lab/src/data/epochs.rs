@@ -26,13 +26,7 @@ pub struct Epochs {
 impl Epochs {
     /// Orders for splits of these sizes. `noise` is the data set's stream; only forks of it are used.
     pub fn new(noise: &Noise, train: u64, validation: u64, test: u64) -> Self {
-        Self {
-            noise: noise.fork("epochs"),
-            train,
-            validation,
-            test,
-            recent: Mutex::new(Vec::new()),
-        }
+        Self { noise: noise.fork("epochs"), train, validation, test, recent: Mutex::new(Vec::new()) }
     }
 
     /// The number of items of a split.
@@ -56,11 +50,7 @@ impl Epochs {
     pub fn items(&self, split: Split, rows: Range<u64>) -> Result<Vec<u64>> {
         let n = self.len(split);
         if n == 0 {
-            return Err(Error::data(
-                "rows",
-                format!("a {split:?} split with rows"),
-                "an empty one",
-            ));
+            return Err(Error::data("rows", format!("a {split:?} split with rows"), "an empty one"));
         }
         if rows.start > rows.end {
             return Err(Error::data(
@@ -133,14 +123,7 @@ mod tests {
     fn validation_and_test_keep_their_order() {
         let e = epochs();
         assert_eq!(e.items(Split::Test, 8..13).unwrap(), [8, 9, 0, 1, 2]);
-        assert_eq!(
-            e.items(Split::Validation, 0..7).unwrap(),
-            (0..7).collect::<Vec<_>>()
-        );
-        assert!(
-            Epochs::new(&Noise::new(0), 0, 0, 0)
-                .items(Split::Train, 0..1)
-                .is_err()
-        );
+        assert_eq!(e.items(Split::Validation, 0..7).unwrap(), (0..7).collect::<Vec<_>>());
+        assert!(Epochs::new(&Noise::new(0), 0, 0, 0).items(Split::Train, 0..1).is_err());
     }
 }

@@ -50,18 +50,12 @@ pub struct Expected {
 impl Expected {
     /// Images of `height × width`.
     pub fn images(rows: Option<usize>, height: usize, width: usize) -> Self {
-        Self {
-            rows,
-            event: vec![height, width],
-        }
+        Self { rows, event: vec![height, width] }
     }
 
     /// One byte per row.
     pub fn labels(rows: Option<usize>) -> Self {
-        Self {
-            rows,
-            event: Vec::new(),
-        }
+        Self { rows, event: Vec::new() }
     }
 
     fn magic(&self) -> [u8; 4] {
@@ -69,9 +63,7 @@ impl Expected {
     }
 
     fn describe(&self) -> String {
-        let rows = self
-            .rows
-            .map_or_else(|| format!("1 to {MAX_ROWS}"), |n| n.to_string());
+        let rows = self.rows.map_or_else(|| format!("1 to {MAX_ROWS}"), |n| n.to_string());
         shape_text(&rows, self.event.iter().map(usize::to_string))
     }
 
@@ -99,10 +91,7 @@ pub fn read(path: impl AsRef<Path>, expected: &Expected) -> Result<Idx> {
     let path = path.as_ref();
     let kind = std::fs::metadata(path).map_err(Error::io("read", path))?;
     if !kind.is_file() {
-        return Err(Error::file(
-            path,
-            "expected a regular file, found a folder or a device",
-        ));
+        return Err(Error::file(path, "expected a regular file, found a folder or a device"));
     }
     let file = File::open(path).map_err(Error::io("read", path))?;
     read_from(file, path, expected)
@@ -113,13 +102,7 @@ pub fn read(path: impl AsRef<Path>, expected: &Expected) -> Result<Idx> {
 /// # Errors
 /// As [`read`].
 pub fn read_from(reader: impl Read, path: &Path, expected: &Expected) -> Result<Idx> {
-    let mut reader = BufReader::with_capacity(
-        1 << 16,
-        Hashing {
-            inner: reader,
-            hash: Sha256::new(),
-        },
-    );
+    let mut reader = BufReader::with_capacity(1 << 16, Hashing { inner: reader, hash: Sha256::new() });
     let head = peek(&mut reader).map_err(Error::io("read", path))?;
     if head != [0x1f, 0x8b] {
         return read_plain(reader, path, expected);
@@ -135,11 +118,7 @@ fn read_plain(mut reader: impl Read, path: &Path, expected: &Expected) -> Result
     let want = 4 * (2 + expected.event.len());
     let header = take(&mut reader, want, path)?;
     if header.len() >= 4 && header[..4] != expected.magic() {
-        let found = header[..4]
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<Vec<_>>()
-            .join(" ");
+        let found = header[..4].iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
         let magic = expected.magic().map(|b| format!("{b:02x}")).join(" ");
         let problem = format!("expected an idx file with magic number {magic}, found {found}");
         return Err(Error::file(path, problem));
@@ -147,58 +126,30 @@ fn read_plain(mut reader: impl Read, path: &Path, expected: &Expected) -> Result
     if header.len() < want {
         return Err(Error::file(
             path,
-            format!(
-                "expected an idx header of {want} bytes, found {} bytes",
-                header.len()
-            ),
+            format!("expected an idx header of {want} bytes, found {} bytes", header.len()),
         ));
     }
-    let dims: Vec<u32> = header[4..]
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|b| u32::from_be_bytes(*b))
-        .collect();
+    let dims: Vec<u32> = header[4..].as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b)).collect();
     let Some(bytes) = expected.accept(&dims) else {
         let claim = shape_text(&dims[0].to_string(), dims[1..].iter().map(u32::to_string));
         return Err(Error::file(
             path,
-            format!(
-                "expected {} bytes, the header claims {claim}",
-                expected.describe()
-            ),
+            format!("expected {} bytes, the header claims {claim}", expected.describe()),
         ));
     };
     let mut data = Vec::new();
     let room = bytes.checked_add(1).map(|n| data.try_reserve_exact(n));
     if !matches!(room, Some(Ok(()))) {
-        return Err(Error::file(
-            path,
-            format!("expected room for {bytes} bytes, memory is too small"),
-        ));
+        return Err(Error::file(path, format!("expected room for {bytes} bytes, memory is too small")));
     }
-    reader
-        .take(bytes as u64 + 1)
-        .read_to_end(&mut data)
-        .map_err(|e| damaged(e, path))?;
+    reader.take(bytes as u64 + 1).read_to_end(&mut data).map_err(|e| damaged(e, path))?;
     if data.len() != bytes {
-        let found = if data.len() < bytes {
-            format!("{} (truncated)", data.len())
-        } else {
-            "more".to_string()
-        };
-        return Err(Error::file(
-            path,
-            format!("expected {bytes} bytes after the header, found {found}"),
-        ));
+        let found =
+            if data.len() < bytes { format!("{} (truncated)", data.len()) } else { "more".to_string() };
+        return Err(Error::file(path, format!("expected {bytes} bytes after the header, found {found}")));
     }
     let sha256 = hex(&Sha256::new().chain_update(&header).chain_update(&data).finalize());
-    Ok(Idx {
-        dims: dims.iter().map(|d| *d as usize).collect(),
-        data,
-        sha256,
-        gz_sha256: None,
-    })
+    Ok(Idx { dims: dims.iter().map(|d| *d as usize).collect(), data, sha256, gz_sha256: None })
 }
 
 /// The header of an idx file of bytes with these dimensions.
@@ -210,11 +161,7 @@ pub fn header(dims: &[usize]) -> Result<Vec<u8>> {
     let k = u8::try_from(dims.len()).map_err(|_| bad(format!("{} dimensions", dims.len())))?;
     let mut out = vec![0, 0, 8, k];
     for d in dims {
-        out.extend(
-            u32::try_from(*d)
-                .map_err(|_| bad(format!("a dimension of {d}")))?
-                .to_be_bytes(),
-        );
+        out.extend(u32::try_from(*d).map_err(|_| bad(format!("a dimension of {d}")))?.to_be_bytes());
     }
     Ok(out)
 }
@@ -244,11 +191,7 @@ pub fn check_labels(path: &Path, labels: &[u8], classes: usize) -> Result<()> {
     match labels.iter().position(|l| usize::from(*l) >= classes) {
         Some(i) => Err(Error::file(
             path,
-            format!(
-                "expected labels 0 to {}, found {} in row {i}",
-                classes.saturating_sub(1),
-                labels[i]
-            ),
+            format!("expected labels 0 to {}, found {} in row {i}", classes.saturating_sub(1), labels[i]),
         )),
         None => Ok(()),
     }
@@ -262,10 +205,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// Up to `n` bytes.
 fn take(reader: &mut impl Read, n: usize, path: &Path) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(n);
-    reader
-        .take(n as u64)
-        .read_to_end(&mut out)
-        .map_err(|e| damaged(e, path))?;
+    reader.take(n as u64).read_to_end(&mut out).map_err(|e| damaged(e, path))?;
     Ok(out)
 }
 
@@ -273,29 +213,22 @@ fn take(reader: &mut impl Read, n: usize, path: &Path) -> Result<Vec<u8>> {
 fn peek(reader: &mut BufReader<impl Read>) -> std::io::Result<[u8; 2]> {
     use std::io::BufRead;
     let buffer = reader.fill_buf()?;
-    Ok([
-        buffer.first().copied().unwrap_or(0),
-        buffer.get(1).copied().unwrap_or(0),
-    ])
+    Ok([buffer.first().copied().unwrap_or(0), buffer.get(1).copied().unwrap_or(0)])
 }
 
 /// Errors of the decompressor speak of the contents, all others of the file system.
 fn damaged(e: std::io::Error, path: &Path) -> Error {
     match e.kind() {
-        ErrorKind::InvalidInput | ErrorKind::InvalidData => Error::file(
-            path,
-            format!("expected a whole gzip file, found a damaged one ({e})"),
-        ),
+        ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+            Error::file(path, format!("expected a whole gzip file, found a damaged one ({e})"))
+        }
         ErrorKind::UnexpectedEof => Error::file(path, "expected a whole gzip file, found a truncated one"),
         _ => Error::io("read", path)(e),
     }
 }
 
 fn shape_text(rows: &str, event: impl Iterator<Item = String>) -> String {
-    std::iter::once(rows.to_string())
-        .chain(event)
-        .collect::<Vec<_>>()
-        .join(" × ")
+    std::iter::once(rows.to_string()).chain(event).collect::<Vec<_>>().join(" × ")
 }
 
 /// Hashes what passes through.

@@ -40,19 +40,10 @@ pub(super) static IDX: DatasetEntry = DatasetEntry {
     presets: &[],
     open: |arguments, options| {
         let Some(data_dir) = &options.data_dir else {
-            return Err(Error::config(
-                "--data-dir",
-                "the folder that holds the idx folder",
-                "nothing",
-            ));
+            return Err(Error::config("--data-dir", "the folder that holds the idx folder", "nothing"));
         };
         let folder = arguments.word("folder")?;
-        let images = read(
-            &data_dir.join(folder),
-            folder,
-            space_of(arguments.word("space")?),
-            options.seed,
-        )?;
+        let images = read(&data_dir.join(folder), folder, space_of(arguments.word("space")?), options.seed)?;
         Ok(Box::new(images) as Box<dyn Dataset>)
     },
 };
@@ -63,55 +54,26 @@ fn read(dir: &Path, folder: &str, space: Space, seed: u64) -> Result<Images> {
     let (train, test) = (train?, test?);
     let rows = train.0.dims[0];
     if rows < 2 {
-        return Err(Error::file(
-            dir,
-            format!("expected at least 2 training images, found {rows}"),
-        ));
+        return Err(Error::file(dir, format!("expected at least 2 training images, found {rows}")));
     }
     let labels = train.1.data.iter().chain(&test.1.data);
     let classes = labels.max().map(|l| usize::from(*l) + 1);
     let folder_word = (folder != "idx").then(|| format!("folder={folder}"));
-    let words: Vec<String> = folder_word
-        .into_iter()
-        .chain(word_of(space).map(|w| format!("space={w}")))
-        .collect();
-    let name = if words.is_empty() {
-        "idx".to_string()
-    } else {
-        format!("idx{{{}}}", words.join(","))
-    };
-    let set = Set {
-        name,
-        stream: folder,
-        shape: [1, 28, 28],
-        classes,
-    };
-    Ok(Images::from_files(
-        &set,
-        space,
-        seed,
-        train,
-        test,
-        (rows / 12).max(1),
-    ))
+    let words: Vec<String> =
+        folder_word.into_iter().chain(word_of(space).map(|w| format!("space={w}"))).collect();
+    let name = if words.is_empty() { "idx".to_string() } else { format!("idx{{{}}}", words.join(",")) };
+    let set = Set { name, stream: folder, shape: [1, 28, 28], classes };
+    Ok(Images::from_files(&set, space, seed, train, test, (rows / 12).max(1)))
 }
 
 fn read_pair(dir: &Path, (images, labels): (&str, &str)) -> Result<(Idx, Idx)> {
     let found = idx::read(find(dir, images)?, &Expected::images(None, 28, 28))?;
     let rows = found.dims[0];
-    Ok((
-        found,
-        idx::read(find(dir, labels)?, &Expected::labels(Some(rows)))?,
-    ))
+    Ok((found, idx::read(find(dir, labels)?, &Expected::labels(Some(rows)))?))
 }
 
 fn find(dir: &Path, name: &str) -> Result<PathBuf> {
     let candidates = [dir.join(name), dir.join(format!("{name}.gz"))];
-    let missing = || {
-        Error::file(
-            dir.join(name),
-            "expected this file or the same with .gz, found neither",
-        )
-    };
+    let missing = || Error::file(dir.join(name), "expected this file or the same with .gz, found neither");
     candidates.into_iter().find(|p| p.exists()).ok_or_else(missing)
 }

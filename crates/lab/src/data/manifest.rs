@@ -55,12 +55,7 @@ pub enum Role {
 
 impl Role {
     /// All four, in the order of every list of files here.
-    pub const ALL: [Role; 4] = [
-        Role::TrainImages,
-        Role::TrainLabels,
-        Role::TestImages,
-        Role::TestLabels,
-    ];
+    pub const ALL: [Role; 4] = [Role::TrainImages, Role::TrainLabels, Role::TestImages, Role::TestLabels];
 
     /// Whether rows are images, not labels.
     pub fn is_images(self) -> bool {
@@ -163,10 +158,7 @@ pub struct FileReport {
 
 const EMBEDDED: [(&str, &str); 2] = [
     ("mnist", include_str!("../../../../datasets/mnist/manifest.toml")),
-    (
-        "fashion-mnist",
-        include_str!("../../../../datasets/fashion-mnist/manifest.toml"),
-    ),
+    ("fashion-mnist", include_str!("../../../../datasets/fashion-mnist/manifest.toml")),
 ];
 
 /// The names of all embedded manifests.
@@ -213,13 +205,8 @@ impl Manifest {
     /// # Errors
     /// If the manifest lacks it, which [`Manifest::parse`] refuses.
     pub fn file(&self, role: Role) -> Result<&ManifestFile> {
-        let missing = || {
-            Error::data(
-                format!("manifest of {}", self.name),
-                format!("a file of role {role:?}"),
-                "none",
-            )
-        };
+        let missing =
+            || Error::data(format!("manifest of {}", self.name), format!("a file of role {role:?}"), "none");
         self.files.iter().find(|f| f.role == role).ok_or_else(missing)
     }
 
@@ -258,20 +245,12 @@ impl Manifest {
     /// [`Error::File`] that says which files are missing, where they were sought, and what to do.
     pub fn locate(&self, data_dir: Option<&Path>) -> Result<PathBuf> {
         let dir = self.folder(data_dir);
-        let missing: Vec<_> = self
-            .files
-            .iter()
-            .filter(|f| f.find(&dir).is_none())
-            .map(|f| f.name.as_str())
-            .collect();
+        let missing: Vec<_> =
+            self.files.iter().filter(|f| f.find(&dir).is_none()).map(|f| f.name.as_str()).collect();
         if missing.is_empty() {
             return Ok(dir);
         }
-        let sought: Vec<_> = self
-            .search_path(data_dir)
-            .iter()
-            .map(|d| d.display().to_string())
-            .collect();
+        let sought: Vec<_> = self.search_path(data_dir).iter().map(|d| d.display().to_string()).collect();
         Err(Error::file(
             dir,
             format!(
@@ -315,12 +294,7 @@ impl Manifest {
                 (Some(_), Err(e)) => (None, Some(e.to_string())),
             };
             let path = path.unwrap_or_else(|| dir.join(&file.name));
-            FileReport {
-                name: file.name.clone(),
-                path,
-                sha256,
-                problem,
-            }
+            FileReport { name: file.name.clone(), path, sha256, problem }
         };
         self.files.iter().map(report).collect()
     }
@@ -338,10 +312,7 @@ impl Manifest {
     fn contradiction(&self) -> Option<String> {
         let [channels, height, width] = self.shape;
         if channels != 1 || !(1..=1024).contains(&height) || !(1..=1024).contains(&width) {
-            return Some(format!(
-                "shape: expected [1, height, width] up to 1024, found {:?}",
-                self.shape
-            ));
+            return Some(format!("shape: expected [1, height, width] up to 1024, found {:?}", self.shape));
         }
         if !(1..=256).contains(&self.classes) {
             return Some(format!("classes: expected 1 to 256, found {}", self.classes));
@@ -352,64 +323,31 @@ impl Manifest {
                 return Some(format!("expected one file of role {role:?}, found {n}"));
             }
         }
-        let amats = self
-            .larochelle
-            .iter()
-            .flat_map(|l| [&l.train, &l.validation, &l.test]);
+        let amats = self.larochelle.iter().flat_map(|l| [&l.train, &l.validation, &l.test]);
         let names = std::iter::once(&self.name).chain(self.files.iter().map(|f| &f.name));
-        if let Some(bad) = names
-            .chain(amats.clone().map(|a| &a.name))
-            .find(|n| !is_plain_name(n))
-        {
-            return Some(format!(
-                "expected a plain file name, found '{}'",
-                bad.escape_debug()
-            ));
+        if let Some(bad) = names.chain(amats.clone().map(|a| &a.name)).find(|n| !is_plain_name(n)) {
+            return Some(format!("expected a plain file name, found '{}'", bad.escape_debug()));
         }
-        let hashes = self
-            .files
-            .iter()
-            .flat_map(|f| f.sha256.iter().chain(f.gz.iter().map(|g| &g.sha256)));
+        let hashes = self.files.iter().flat_map(|f| f.sha256.iter().chain(f.gz.iter().map(|g| &g.sha256)));
         if let Some(bad) = hashes.chain(amats.map(|a| &a.sha256)).find(|h| !is_hex(h, 64)) {
-            return Some(format!(
-                "sha256: expected 64 hexadecimal digits, found '{}'",
-                bad.escape_debug()
-            ));
+            return Some(format!("sha256: expected 64 hexadecimal digits, found '{}'", bad.escape_debug()));
         }
-        if let Some(bad) = self
-            .hub
-            .iter()
-            .flat_map(|h| [&h.repo, &h.train, &h.test])
-            .find(|p| !is_plain_path(p))
+        if let Some(bad) =
+            self.hub.iter().flat_map(|h| [&h.repo, &h.train, &h.test]).find(|p| !is_plain_path(p))
         {
-            return Some(format!(
-                "hub: expected a plain relative path, found '{}'",
-                bad.escape_debug()
-            ));
+            return Some(format!("hub: expected a plain relative path, found '{}'", bad.escape_debug()));
         }
         self.files.iter().find_map(|f| self.contradiction_of(f))
     }
 
     fn contradiction_of(&self, f: &ManifestFile) -> Option<String> {
         if f.rows == 0 || f.rows > idx::MAX_ROWS {
-            return Some(format!(
-                "{}: expected 1 to {} rows, found {}",
-                f.name,
-                idx::MAX_ROWS,
-                f.rows
-            ));
+            return Some(format!("{}: expected 1 to {} rows, found {}", f.name, idx::MAX_ROWS, f.rows));
         }
-        let event = if f.role.is_images() {
-            self.shape[1] * self.shape[2]
-        } else {
-            1
-        };
+        let event = if f.role.is_images() { self.shape[1] * self.shape[2] } else { 1 };
         let bytes = (if f.role.is_images() { 16 } else { 8 }) + (f.rows * event) as u64;
         if f.bytes != bytes {
-            return Some(format!(
-                "{}: {} rows make {bytes} bytes, found {}",
-                f.name, f.rows, f.bytes
-            ));
+            return Some(format!("{}: {} rows make {bytes} bytes, found {}", f.name, f.rows, f.bytes));
         }
         if f.sha256.is_none() && f.gz.is_none() {
             return Some(format!("{}: expected sha256 or gz, found neither", f.name));
@@ -430,11 +368,7 @@ impl ManifestFile {
     pub fn find(&self, dir: &Path) -> Option<PathBuf> {
         let plain = dir.join(&self.name);
         let gz = dir.join(format!("{}.gz", self.name));
-        let order = if self.sha256.is_some() {
-            [plain, gz]
-        } else {
-            [gz, plain]
-        };
+        let order = if self.sha256.is_some() { [plain, gz] } else { [gz, plain] };
         order.into_iter().find(|p| p.exists())
     }
 
@@ -447,10 +381,8 @@ impl ManifestFile {
             (Some(expected), ..) => ("contents", expected, &found.sha256),
             (None, Some(gz), Some(found)) => ("gzipped file", &gz.sha256, found),
             (None, ..) => {
-                let problem = format!(
-                    "no sha256 is published for the uncompressed file; expected {}.gz",
-                    self.name
-                );
+                let problem =
+                    format!("no sha256 is published for the uncompressed file; expected {}.gz", self.name);
                 return Err(Error::file(path, problem));
             }
         };
@@ -475,8 +407,5 @@ fn is_plain_path(path: &str) -> bool {
 
 /// Whether `text` is `n` hexadecimal digits in lower case.
 pub(super) fn is_hex(text: &str, n: usize) -> bool {
-    text.len() == n
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == n && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

@@ -25,13 +25,8 @@ use super::registry::{Accepts, Arguments, DatasetEntry, DatasetKind, OpenOptions
 use super::{amat, split_name};
 
 /// The values `space=` accepts.
-pub const SPACES: &[&str] = &[
-    "u8",
-    "binary_dynamic",
-    "binary_static",
-    "binary_static(genzoo)",
-    "binary_static(larochelle)",
-];
+pub const SPACES: &[&str] =
+    &["u8", "binary_dynamic", "binary_static", "binary_static(genzoo)", "binary_static(larochelle)"];
 
 const PARAMETERS: &[Parameter] = &[Parameter {
     name: "space",
@@ -161,14 +156,7 @@ impl Images {
             shape: manifest.shape,
             classes: Some(manifest.classes),
         };
-        Ok(Self::from_files(
-            &set,
-            space,
-            seed,
-            train,
-            test,
-            manifest.validation,
-        ))
+        Ok(Self::from_files(&set, space, seed, train, test, manifest.validation))
     }
 
     /// Of images and labels of the training file and of the test file; the last argument is how many of the
@@ -186,17 +174,10 @@ impl Images {
         let stores = [train, test].map(|(images, labels)| {
             hash.update(format!("{}\n{}\n", images.sha256, labels.sha256));
             let labels = Some(labels.data);
-            Store {
-                bytes: images.data,
-                labels,
-            }
+            Store { bytes: images.data, labels }
         });
         let served = |store, index| Served { store, index };
-        let splits = [
-            served(0, Some(chosen)),
-            served(0, Some(held_out)),
-            served(1, None),
-        ];
+        let splits = [served(0, Some(chosen)), served(0, Some(held_out)), served(1, None)];
         Self::new(set, space, seed, hex(&hash.finalize()), stores.into(), splits)
     }
 
@@ -214,10 +195,7 @@ impl Images {
         let mut stores = Vec::new();
         for file in larochelle_files(files) {
             // Bytes 0 and 255 are drawn as exactly 0 and 1.
-            let bytes = amat::read(dir, file, pixels)?
-                .into_iter()
-                .map(|b| b * 255)
-                .collect();
+            let bytes = amat::read(dir, file, pixels)?.into_iter().map(|b| b * 255).collect();
             hash.update(format!("{}\n", file.sha256));
             stores.push(Store { bytes, labels: None });
         }
@@ -228,14 +206,7 @@ impl Images {
             classes: None,
         };
         let splits = [0, 1, 2].map(|store| Served { store, index: None });
-        Ok(Self::new(
-            &set,
-            Space::BinaryStatic,
-            seed,
-            hex(&hash.finalize()),
-            stores,
-            splits,
-        ))
+        Ok(Self::new(&set, Space::BinaryStatic, seed, hex(&hash.finalize()), stores, splits))
     }
 
     fn new(
@@ -248,24 +219,11 @@ impl Images {
     ) -> Self {
         let noise = Noise::new(seed).fork(set.stream);
         let dims: usize = set.shape.iter().product();
-        let rows = |s: &Served| {
-            s.index
-                .as_ref()
-                .map_or(stores[s.store].bytes.len() / dims, Vec::len) as u64
-        };
+        let rows = |s: &Served| s.index.as_ref().map_or(stores[s.store].bytes.len() / dims, Vec::len) as u64;
         let epochs = Epochs::new(&noise, rows(&splits[0]), rows(&splits[1]), rows(&splits[2]));
         let pixels = Pixels::new(set.stream, space, set.shape, &noise);
         let spec = pixels.spec(set.classes);
-        Self {
-            name: set.name.clone(),
-            spec,
-            sha256,
-            pixels,
-            epochs,
-            dims,
-            stores,
-            splits,
-        }
+        Self { name: set.name.clone(), spec, sha256, pixels, epochs, dims, stores, splits }
     }
 }
 
@@ -276,11 +234,7 @@ fn validation_split(name: &str, rows: usize, validation: usize) -> (Vec<u32>, Ve
     for &i in order.iter().take(validation) {
         chosen[i] = true;
     }
-    let pick = |which: bool| {
-        (0..rows as u32)
-            .filter(|i| chosen[*i as usize] == which)
-            .collect()
-    };
+    let pick = |which: bool| (0..rows as u32).filter(|i| chosen[*i as usize] == which).collect();
     (pick(false), pick(true))
 }
 
@@ -310,10 +264,7 @@ impl Dataset for Images {
             let row = store.bytes.get(at..at + self.dims);
             bytes.extend_from_slice(row.ok_or_else(|| self.out_of_range(split, i))?);
         }
-        let labels = store
-            .labels
-            .as_ref()
-            .map(|l| items.iter().map(|&i| u32::from(l[i as usize])).collect());
+        let labels = store.labels.as_ref().map(|l| items.iter().map(|&i| u32::from(l[i as usize])).collect());
         self.pixels.batch(split, rows, &items, &bytes, labels)
     }
 
@@ -324,10 +275,6 @@ impl Dataset for Images {
 
 impl Images {
     fn out_of_range(&self, split: Split, item: u64) -> Error {
-        Error::data(
-            format!("{} {}", self.name, split_name(split)),
-            "a row of the file",
-            item,
-        )
+        Error::data(format!("{} {}", self.name, split_name(split)), "a row of the file", item)
     }
 }

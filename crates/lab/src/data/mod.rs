@@ -37,8 +37,5 @@ pub fn split_name(split: Split) -> &'static str {
 
 /// The sha256 of a generator's definition, for data that come from no file.
 pub(crate) fn generator_sha256(definition: &str) -> String {
-    Sha256::digest(definition.as_bytes())
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    Sha256::digest(definition.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }

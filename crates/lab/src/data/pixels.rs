@@ -55,12 +55,7 @@ impl Pixels {
 
     /// What a model may know of such rows.
     pub fn spec(&self, classes: Option<usize>) -> DataSpec {
-        DataSpec {
-            shape: self.shape.to_vec(),
-            space: self.space,
-            classes,
-            range: Some((0.0, 1.0)),
-        }
+        DataSpec { shape: self.shape.to_vec(), space: self.space, classes, range: Some((0.0, 1.0)) }
     }
 
     /// The rows with these addresses. `items` are the stored numbers of the rows (the static draw is keyed
@@ -80,32 +75,22 @@ impl Pixels {
         let b = items.len();
         if bytes.len() != b * dims || rows.end.saturating_sub(rows.start) != b as u64 {
             let expected = format!("{b} rows of {dims} bytes");
-            return Err(Error::data(
-                "pixels",
-                expected,
-                format!("{} bytes for rows {rows:?}", bytes.len()),
-            ));
+            return Err(Error::data("pixels", expected, format!("{} bytes for rows {rows:?}", bytes.len())));
         }
         let fresh = self.fresh.fork(split_name(split));
         let fixed = self.fixed.fork(split_name(split));
         let mut x = vec![0f32; b * dims];
-        x.par_chunks_mut(dims.max(1))
-            .zip(bytes.par_chunks(dims.max(1)))
-            .enumerate()
-            .for_each(|(i, (x, k))| match self.space {
+        x.par_chunks_mut(dims.max(1)).zip(bytes.par_chunks(dims.max(1))).enumerate().for_each(
+            |(i, (x, k))| match self.space {
                 Space::BinaryStatic => bernoulli(k, fixed.at(items[i]), x),
                 Space::BinaryDynamic => bernoulli(k, fresh.at(rows.start + i as u64), x),
                 Space::U8 | Space::Continuous => dequantise(k, fresh.at(rows.start + i as u64), x),
-            });
+            },
+        );
         let [c, h, w] = self.shape;
         let x = Tensor::from_vec(x, (b, c, h, w), &Device::Cpu)?;
         let label = labels.map(|l| Tensor::from_vec(l, b, &Device::Cpu)).transpose()?;
-        Ok(Batch {
-            x,
-            label,
-            source: None,
-            rows,
-        })
+        Ok(Batch { x, label, source: None, rows })
     }
 }
 
@@ -132,14 +117,7 @@ mod tests {
     fn values(space: Space, split: Split, start: u64, items: &[u64], bytes: &[u8]) -> Vec<f32> {
         let pixels = Pixels::new("test", space, [1, 16, 16], &Noise::new(3));
         let rows = start..start + items.len() as u64;
-        pixels
-            .batch(split, rows, items, bytes, None)
-            .unwrap()
-            .x
-            .flatten_all()
-            .unwrap()
-            .to_vec1()
-            .unwrap()
+        pixels.batch(split, rows, items, bytes, None).unwrap().x.flatten_all().unwrap().to_vec1().unwrap()
     }
 
     fn every_byte() -> Vec<u8> {
@@ -151,9 +129,7 @@ mod tests {
         let mut fractions = Vec::new();
         for address in 0..40 {
             for (k, x) in
-                every_byte()
-                    .iter()
-                    .zip(values(Space::U8, Split::Train, address, &[0], &every_byte()))
+                every_byte().iter().zip(values(Space::U8, Split::Train, address, &[0], &every_byte()))
             {
                 assert!((0.0..1.0).contains(&x));
                 assert_eq!((256.0 * x).floor(), f32::from(*k));
@@ -164,10 +140,7 @@ mod tests {
         let mean = fractions.iter().sum::<f64>() / n;
         let square = fractions.iter().map(|u| u * u).sum::<f64>() / n;
         assert!((mean - 0.5).abs() < 4.0 * (1.0 / 12.0 / n).sqrt(), "mean {mean}");
-        assert!(
-            (square - 1.0 / 3.0).abs() < 4.0 * (4.0 / 45.0 / n).sqrt(),
-            "mean square {square}"
-        );
+        assert!((square - 1.0 / 3.0).abs() < 4.0 * (4.0 / 45.0 / n).sqrt(), "mean square {square}");
     }
 
     #[test]
@@ -176,9 +149,7 @@ mod tests {
         let mut count = vec![0f64; 256];
         for a in 0..draws {
             for (c, x) in
-                count
-                    .iter_mut()
-                    .zip(values(Space::BinaryDynamic, Split::Test, a, &[0], &every_byte()))
+                count.iter_mut().zip(values(Space::BinaryDynamic, Split::Test, a, &[0], &every_byte()))
             {
                 *c += f64::from(x);
             }
@@ -203,13 +174,7 @@ mod tests {
         assert_ne!(at(Space::BinaryDynamic, 4, 9), at(Space::BinaryDynamic, 77, 9));
         assert_eq!(at(Space::BinaryDynamic, 4, 9), at(Space::BinaryDynamic, 4, 8));
         assert_ne!(at(Space::U8, 4, 9), at(Space::U8, 77, 9));
-        let both = values(
-            Space::U8,
-            Split::Train,
-            4,
-            &[9, 9],
-            &[grey.clone(), grey.clone()].concat(),
-        );
+        let both = values(Space::U8, Split::Train, 4, &[9, 9], &[grey.clone(), grey.clone()].concat());
         assert_eq!(both[..256], at(Space::U8, 4, 9)[..]);
         assert_eq!(both[256..], at(Space::U8, 5, 9)[..]);
     }

@@ -154,8 +154,7 @@ impl Arguments {
     /// If the entry has no such parameter.
     pub fn integer(&self, key: &str) -> Result<usize> {
         let text = self.word(key)?;
-        text.parse()
-            .map_err(|_| Error::config(key, "a whole number", text))
+        text.parse().map_err(|_| Error::config(key, "a whole number", text))
     }
 
     /// The value as text.
@@ -164,26 +163,15 @@ impl Arguments {
     /// If the entry has no such parameter.
     pub fn word(&self, key: &str) -> Result<&str> {
         let found = self.entry.parameters.iter().position(|p| p.name == key);
-        found
-            .map(|i| self.values[i].as_str())
-            .ok_or_else(|| self.unknown(key))
+        found.map(|i| self.values[i].as_str()).ok_or_else(|| self.unknown(key))
     }
 
     fn unknown(&self, key: &str) -> Error {
-        Error::unknown(
-            "data set parameter",
-            key,
-            self.entry.parameters.iter().map(|p| p.name),
-        )
+        Error::unknown("data set parameter", key, self.entry.parameters.iter().map(|p| p.name))
     }
 
     fn written(&self, keep: impl Fn(&Parameter, &str) -> bool) -> String {
-        let pairs = self
-            .entry
-            .parameters
-            .iter()
-            .zip(&self.values)
-            .filter(|(p, v)| keep(p, v));
+        let pairs = self.entry.parameters.iter().zip(&self.values).filter(|(p, v)| keep(p, v));
         let pairs: Vec<String> = pairs.map(|(p, v)| format!("{}={v}", p.name)).collect();
         if pairs.is_empty() {
             self.entry.name.to_string()
@@ -193,12 +181,7 @@ impl Arguments {
     }
 
     fn set(&mut self, key: &str, text: &str) -> Result<()> {
-        let i = self
-            .entry
-            .parameters
-            .iter()
-            .position(|p| p.name == key)
-            .ok_or_else(|| self.unknown(key))?;
+        let i = self.entry.parameters.iter().position(|p| p.name == key).ok_or_else(|| self.unknown(key))?;
         let parameter = &self.entry.parameters[i];
         if !parameter.accepts.admits(text) {
             return Err(Error::config(
@@ -246,9 +229,7 @@ fn canonical(accepts: Accepts, text: &str) -> String {
     match accepts {
         Accepts::OneOf(_) | Accepts::Name => text.to_string(),
         // Adding 0 turns −0 into 0.
-        _ => text
-            .parse::<f64>()
-            .map_or_else(|_| text.to_string(), |v| (v + 0.0).to_string()),
+        _ => text.parse::<f64>().map_or_else(|_| text.to_string(), |v| (v + 0.0).to_string()),
     }
 }
 
@@ -264,13 +245,8 @@ pub fn open(spec: &str, options: &OpenOptions) -> Result<Box<dyn Dataset>> {
 
 fn parse(spec: &str, entries: &[&'static DatasetEntry]) -> Result<Arguments> {
     let spec = spec.trim();
-    let malformed = || {
-        Error::config(
-            "data set",
-            "name, name@preset or name{key=value,…}",
-            format!("'{spec}'"),
-        )
-    };
+    let malformed =
+        || Error::config("data set", "name, name@preset or name{key=value,…}", format!("'{spec}'"));
     let (head, body) = match spec.split_once('{') {
         None => (spec, None),
         Some((head, rest)) => (head, Some(rest.strip_suffix('}').ok_or_else(malformed)?)),
@@ -281,11 +257,7 @@ fn parse(spec: &str, entries: &[&'static DatasetEntry]) -> Result<Arguments> {
     };
     let entry = entries.iter().copied().find(|e| e.name == name);
     let entry = entry.ok_or_else(|| Error::unknown("data set", name, entries.iter().map(|e| e.name)))?;
-    let values = entry
-        .parameters
-        .iter()
-        .map(|p| canonical(p.accepts, p.default))
-        .collect();
+    let values = entry.parameters.iter().map(|p| canonical(p.accepts, p.default)).collect();
     let mut arguments = Arguments { entry, values };
     if let Some(preset) = preset {
         let found = entry.presets.iter().find(|p| p.name == preset);
@@ -296,12 +268,7 @@ fn parse(spec: &str, entries: &[&'static DatasetEntry]) -> Result<Arguments> {
         }
     }
     let mut seen = Vec::new();
-    for pair in body
-        .unwrap_or("")
-        .split(',')
-        .map(str::trim)
-        .filter(|p| !p.is_empty())
-    {
+    for pair in body.unwrap_or("").split(',').map(str::trim).filter(|p| !p.is_empty()) {
         let (key, value) = pair.split_once('=').ok_or_else(malformed)?;
         let (key, value) = (key.trim(), value.trim());
         if seen.contains(&key) {
@@ -344,53 +311,22 @@ mod tests {
     #[test]
     fn unknown_names_suggest_the_nearest() {
         assert_eq!(refusal("moon"), "unknown data set 'moon', did you mean 'moons'?");
-        assert_eq!(
-            refusal("moons{nois=1}"),
-            "unknown data set parameter 'nois', did you mean 'noise'?"
-        );
-        assert_eq!(
-            refusal("moons@torchcfn"),
-            "unknown preset 'torchcfn', did you mean 'torchcfm'?"
-        );
+        assert_eq!(refusal("moons{nois=1}"), "unknown data set parameter 'nois', did you mean 'noise'?");
+        assert_eq!(refusal("moons@torchcfn"), "unknown preset 'torchcfn', did you mean 'torchcfm'?");
         assert_eq!(refusal(""), "unknown data set ''");
     }
 
     #[test]
     fn bad_values_say_what_is_expected() {
-        assert_eq!(
-            refusal("gaussians8{sd=-1}"),
-            "gaussians8{sd}: expected a number above 0, got -1"
-        );
-        assert_eq!(
-            refusal("gaussians8{sd=nan}"),
-            "gaussians8{sd}: expected a number above 0, got nan"
-        );
-        assert_eq!(
-            refusal("moons{noise=0}"),
-            "moons{noise}: expected a number of at least 0.001, got 0"
-        );
-        assert_eq!(
-            refusal("funnel{d=1}"),
-            "funnel{d}: expected a whole number from 2 to 4096, got 1"
-        );
-        assert_eq!(
-            refusal("funnel{d=2.5}"),
-            "funnel{d}: expected a whole number from 2 to 4096, got 2.5"
-        );
-        assert_eq!(
-            refusal("two-modes{mass=1}"),
-            "two-modes{mass}: expected a number between 0 and 1, got 1"
-        );
-        assert_eq!(
-            refusal("moons{noise=1,noise=2}"),
-            "moons{noise}: expected the key once, got twice"
-        );
+        assert_eq!(refusal("gaussians8{sd=-1}"), "gaussians8{sd}: expected a number above 0, got -1");
+        assert_eq!(refusal("gaussians8{sd=nan}"), "gaussians8{sd}: expected a number above 0, got nan");
+        assert_eq!(refusal("moons{noise=0}"), "moons{noise}: expected a number of at least 0.001, got 0");
+        assert_eq!(refusal("funnel{d=1}"), "funnel{d}: expected a whole number from 2 to 4096, got 1");
+        assert_eq!(refusal("funnel{d=2.5}"), "funnel{d}: expected a whole number from 2 to 4096, got 2.5");
+        assert_eq!(refusal("two-modes{mass=1}"), "two-modes{mass}: expected a number between 0 and 1, got 1");
+        assert_eq!(refusal("moons{noise=1,noise=2}"), "moons{noise}: expected the key once, got twice");
         for malformed in ["moons{noise", "moons{noise}", "moons{noise=1}x"] {
-            assert!(
-                refusal(malformed).contains("name{key=value,…}"),
-                "{malformed}: {}",
-                refusal(malformed)
-            );
+            assert!(refusal(malformed).contains("name{key=value,…}"), "{malformed}: {}", refusal(malformed));
         }
     }
 
@@ -398,21 +334,12 @@ mod tests {
     fn defaults_and_presets_are_valid_and_open() {
         for entry in DATASETS {
             for p in entry.parameters {
-                assert!(
-                    p.accepts.admits(p.default),
-                    "{}{{{}={}}}",
-                    entry.name,
-                    p.name,
-                    p.default
-                );
+                assert!(p.accepts.admits(p.default), "{}{{{}={}}}", entry.name, p.name, p.default);
             }
             for preset in entry.presets {
                 let spec = format!("{}@{}", entry.name, preset.name);
                 let arguments = parse(&spec, DATASETS).unwrap();
-                assert_eq!(
-                    arguments.full_name(),
-                    parse(&arguments.name(), DATASETS).unwrap().full_name()
-                );
+                assert_eq!(arguments.full_name(), parse(&arguments.name(), DATASETS).unwrap().full_name());
             }
         }
     }

@@ -13,10 +13,7 @@ pub fn random_rows(data: &dyn Dataset, split: Split, n: usize, noise: &mut Noise
     let Some(len) = data.len(split) else {
         let start = u64::from(noise.words(1)[0]) << 16;
         let batch = data.rows(split, start..start + n as u64)?;
-        return Ok(Batch {
-            rows: 0..n as u64,
-            ..batch
-        });
+        return Ok(Batch { rows: 0..n as u64, ..batch });
     };
     if n as u64 > len {
         let expected = format!("at most the {len} rows of the {split:?} split of {}", data.name());
@@ -42,16 +39,7 @@ pub fn random_rows(data: &dyn Dataset, split: Split, n: usize, noise: &mut Noise
         source.extend(block.source.map(|t| t.index_select(&index, 0)).transpose()?);
     }
     let join = |parts: Vec<Tensor>| {
-        if parts.is_empty() {
-            Ok(None)
-        } else {
-            Tensor::cat(&parts, 0).map(Some)
-        }
+        if parts.is_empty() { Ok(None) } else { Tensor::cat(&parts, 0).map(Some) }
     };
-    Ok(Batch {
-        x: Tensor::cat(&x, 0)?,
-        label: join(label)?,
-        source: join(source)?,
-        rows: 0..n as u64,
-    })
+    Ok(Batch { x: Tensor::cat(&x, 0)?, label: join(label)?, source: join(source)?, rows: 0..n as u64 })
 }

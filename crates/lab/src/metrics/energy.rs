@@ -46,17 +46,9 @@ mod tests {
         let step = 0.05;
         let want = 2.0
             * step
-            * (-160..=180)
-                .map(|i| f64::from(i) * step)
-                .map(|x| (cdf(x) - cdf(x - s)).powi(2))
-                .sum::<f64>();
+            * (-160..=180).map(|i| f64::from(i) * step).map(|x| (cdf(x) - cdf(x - s)).powi(2)).sum::<f64>();
         let got = distance(&normal(3000, 1, 1.0, s, 1), &normal(3000, 1, 1.0, 0.0, 2))?;
-        assert!(
-            (got.value - want).abs() < 4.0 * got.stderr,
-            "{} {want} ± {}",
-            got.value,
-            got.stderr
-        );
+        assert!((got.value - want).abs() < 4.0 * got.stderr, "{} {want} ± {}", got.value, got.stderr);
         assert!(got.stderr < 0.05);
         Ok(())
     }

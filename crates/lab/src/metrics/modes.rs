@@ -28,28 +28,12 @@ pub fn shares(x: &Points, modes: &Modes) -> Vec<f64> {
     let k = modes.centers.len();
     let mut counts = vec![0u64; k + 1];
     for i in 0..x.len() {
-        let square = |c: &Vec<f64>| {
-            x.row(i)
-                .iter()
-                .zip(c)
-                .map(|(x, c)| (x - c) * (x - c))
-                .sum::<f64>()
-        };
-        let nearest = modes
-            .centers
-            .iter()
-            .map(square)
-            .enumerate()
-            .min_by(|a, b| a.1.total_cmp(&b.1));
-        let at = nearest
-            .filter(|(_, r)| *r <= modes.radius * modes.radius)
-            .map_or(k, |(i, _)| i);
+        let square = |c: &Vec<f64>| x.row(i).iter().zip(c).map(|(x, c)| (x - c) * (x - c)).sum::<f64>();
+        let nearest = modes.centers.iter().map(square).enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
+        let at = nearest.filter(|(_, r)| *r <= modes.radius * modes.radius).map_or(k, |(i, _)| i);
         counts[at] += 1;
     }
-    counts
-        .into_iter()
-        .map(|c| c as f64 / x.len().max(1) as f64)
-        .collect()
+    counts.into_iter().map(|c| c as f64 / x.len().max(1) as f64).collect()
 }
 
 /// The number of covered modes.
@@ -58,38 +42,19 @@ pub fn coverage(shares: &[f64], modes: &Modes, n: usize) -> Estimate {
     let value = pairs().filter(|(s, m)| **s >= COVERED * **m).count() as f64;
     let variance = |(s, m): (&f64, &f64)| {
         let spread = (s * (1.0 - s) / n as f64).sqrt();
-        let p = if spread > 0.0 {
-            normal_cdf((s - COVERED * m) / spread)
-        } else {
-            f64::from(u8::from(*s > 0.0))
-        };
+        let p =
+            if spread > 0.0 { normal_cdf((s - COVERED * m) / spread) } else { f64::from(u8::from(*s > 0.0)) };
         p * (1.0 - p)
     };
-    Estimate {
-        value,
-        stderr: pairs().map(variance).sum::<f64>().sqrt(),
-    }
+    Estimate { value, stderr: pairs().map(variance).sum::<f64>().sqrt() }
 }
 
 /// The total variation between shares and masses.
 pub fn mass_error(shares: &[f64], modes: &Modes, n: usize) -> Estimate {
     let none = shares.last().copied().unwrap_or(0.0);
-    let off = shares
-        .iter()
-        .zip(&modes.masses)
-        .map(|(s, m)| (s - m).abs())
-        .sum::<f64>();
-    let more = shares
-        .iter()
-        .zip(&modes.masses)
-        .filter(|(s, m)| s > m)
-        .map(|(s, _)| s)
-        .sum::<f64>()
-        + none;
-    Estimate {
-        value: 0.5 * (off + none),
-        stderr: (more * (1.0 - more) / n as f64).max(0.0).sqrt(),
-    }
+    let off = shares.iter().zip(&modes.masses).map(|(s, m)| (s - m).abs()).sum::<f64>();
+    let more = shares.iter().zip(&modes.masses).filter(|(s, m)| s > m).map(|(s, _)| s).sum::<f64>() + none;
+    Estimate { value: 0.5 * (off + none), stderr: (more * (1.0 - more) / n as f64).max(0.0).sqrt() }
 }
 
 #[cfg(test)]
@@ -99,28 +64,13 @@ mod tests {
     use crate::metrics::two_sample::{mean, variance};
 
     fn three() -> Modes {
-        Modes {
-            centers: vec![vec![0.0], vec![10.0], vec![20.0]],
-            masses: vec![0.5, 0.3, 0.2],
-            radius: 3.0,
-        }
+        Modes { centers: vec![vec![0.0], vec![10.0], vec![20.0]], masses: vec![0.5, 0.3, 0.2], radius: 3.0 }
     }
 
     #[test]
     fn by_hand() {
         let modes = three();
-        let x = of(&[
-            &[0.1],
-            &[-1.0],
-            &[2.9],
-            &[10.0],
-            &[9.0],
-            &[4.9],
-            &[-50.0],
-            &[12.0],
-            &[0.0],
-            &[11.0],
-        ]);
+        let x = of(&[&[0.1], &[-1.0], &[2.9], &[10.0], &[9.0], &[4.9], &[-50.0], &[12.0], &[0.0], &[11.0]]);
         let s = shares(&x, &modes);
         assert_eq!(s, [0.4, 0.4, 0.0, 0.2]);
         let error = mass_error(&s, &modes, 10);
@@ -144,11 +94,7 @@ mod tests {
     /// With one mode 0.1 too heavy: samples of the two-mode law, judged against (0.5, 0.5).
     #[test]
     fn the_standard_error_is_the_spread_over_samples() {
-        let modes = Modes {
-            centers: vec![vec![-3.0], vec![3.0]],
-            masses: vec![0.5, 0.5],
-            radius: 9.0,
-        };
+        let modes = Modes { centers: vec![vec![-3.0], vec![3.0]], masses: vec![0.5, 0.5], radius: 9.0 };
         let (n, mut values, mut errors) = (400, Vec::new(), Vec::new());
         for run in 0..300 {
             // sign(z + 0.2533) is +1 with probability 0.6.

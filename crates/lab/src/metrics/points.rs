@@ -19,11 +19,7 @@ impl Points {
     /// If a value is not finite: a metric of such samples would mean nothing.
     pub fn new(x: &Tensor) -> Result<Self> {
         let n = x.dims().first().copied().unwrap_or(0);
-        let values: Vec<f64> = x
-            .to_device(&Device::Cpu)?
-            .to_dtype(DType::F64)?
-            .flatten_all()?
-            .to_vec1()?;
+        let values: Vec<f64> = x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
         let d = values.len() / n.max(1);
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
             let bad = values.iter().filter(|v| !v.is_finite()).count();
@@ -57,11 +53,7 @@ impl Points {
     #[must_use]
     pub fn first(&self, n: usize) -> Self {
         let n = n.min(self.n);
-        Self {
-            n,
-            d: self.d,
-            values: self.values[..n * self.d].to_vec(),
-        }
+        Self { n, d: self.d, values: self.values[..n * self.d].to_vec() }
     }
 
     /// As a tensor `(n, d)`.
@@ -91,22 +83,13 @@ pub fn for_each_row<R: Send>(
     visit: impl Fn(usize, &[f64]) -> R + Sync,
 ) -> Result<Vec<R>> {
     if a.d != b.d {
-        return Err(Error::data(
-            "samples",
-            format!("dimension {} as the other sample", b.d),
-            a.d,
-        ));
+        return Err(Error::data("samples", format!("dimension {} as the other sample", b.d), a.d));
     }
     if a.d <= DIRECT {
         let direct = |row: &mut Vec<f64>, i: usize| {
             let x = a.row(i);
             row.clear();
-            row.extend((0..b.n).map(|j| {
-                x.iter()
-                    .zip(b.row(j))
-                    .map(|(x, y)| (x - y) * (x - y))
-                    .sum::<f64>()
-            }));
+            row.extend((0..b.n).map(|j| x.iter().zip(b.row(j)).map(|(x, y)| (x - y) * (x - y)).sum::<f64>()));
             visit(i, row)
         };
         return Ok((0..a.n).into_par_iter().map_init(Vec::new, direct).collect());
@@ -117,11 +100,8 @@ pub fn for_each_row<R: Send>(
     let mut out = Vec::with_capacity(a.n);
     for start in (0..a.n).step_by(BLOCK) {
         let rows = BLOCK.min(a.n - start);
-        let block = Tensor::from_slice(
-            &a.values[start * a.d..(start + rows) * a.d],
-            (rows, a.d),
-            &Device::Cpu,
-        )?;
+        let block =
+            Tensor::from_slice(&a.values[start * a.d..(start + rows) * a.d], (rows, a.d), &Device::Cpu)?;
         let mut products = block.matmul(&transposed)?.flatten_all()?.to_vec1::<f64>()?;
         let finish = |(i, row): (usize, &mut [f64])| {
             let i = start + i;
@@ -150,11 +130,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn of(rows: &[&[f64]]) -> Points {
-        Points {
-            n: rows.len(),
-            d: rows[0].len(),
-            values: rows.concat(),
-        }
+        Points { n: rows.len(), d: rows[0].len(), values: rows.concat() }
     }
 
     pub(crate) fn permuted(p: &Points, seed: u64) -> Points {

@@ -44,15 +44,8 @@ impl Reference {
             return Err(Error::data("real sample", "at least 2 rows", real.len()));
         }
         let known = |m: &&'static MetricInfo| !m.name.starts_with("mode_") || modes.is_some();
-        let metrics: Vec<_> = metrics
-            .iter()
-            .map(|name| find(name))
-            .collect::<Result<Vec<_>>>()?;
-        let metrics: Vec<_> = metrics
-            .into_iter()
-            .filter(|m| m.name != "kl")
-            .filter(known)
-            .collect();
+        let metrics: Vec<_> = metrics.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
+        let metrics: Vec<_> = metrics.into_iter().filter(|m| m.name != "kl").filter(known).collect();
         let bandwidth = mmd::bandwidth(&real)?;
         let mut reference = Self {
             real_within: within(&real, kernels(bandwidth))?,
@@ -93,29 +86,19 @@ impl Reference {
     pub fn judge(&self, samples: &Tensor) -> Result<Vec<(String, Measurement)>> {
         let measured = self.measure(&Points::new(samples)?)?;
         let named = self.metrics.iter().zip(&self.floors).zip(measured);
-        Ok(named
-            .map(|((m, floor), (e, n))| (m.name.to_string(), m.measured(e, n, *floor)))
-            .collect())
+        Ok(named.map(|((m, floor), (e, n))| (m.name.to_string(), m.measured(e, n, *floor))).collect())
     }
 
     fn measure(&self, x: &Points) -> Result<Vec<(Estimate, usize)>> {
         if x.len() != self.real.len() || x.dims() != self.real.dims() {
             let want = format!("{} rows of dimension {}", self.real.len(), self.real.dims());
-            return Err(Error::data(
-                "samples",
-                want,
-                format!("{} of {}", x.len(), x.dims()),
-            ));
+            return Err(Error::data("samples", want, format!("{} of {}", x.len(), x.dims())));
         }
         let n = x.len();
         let asked = |name: &str| self.metrics.iter().any(|m| m.name == name);
         let pair = if asked("mmd2") || asked("energy_distance") {
             let kernels = kernels(self.bandwidth);
-            Some(u_statistics(
-                (x, &within(x, &kernels)?),
-                (&self.real, &self.real_within),
-                &kernels,
-            )?)
+            Some(u_statistics((x, &within(x, &kernels)?), (&self.real, &self.real_within), &kernels)?)
         } else {
             None
         };
@@ -127,9 +110,9 @@ impl Reference {
             ("w2", ..) => Ok((w2(&x.first(few), &self.real.first(few))?, few)),
             ("mode_coverage", _, Some((m, s))) => Ok((modes::coverage(s, m, n), n)),
             ("mode_error", _, Some((m, s))) => Ok((modes::mass_error(s, m, n), n)),
-            (name, ..) => Err(Error::Unsupported(format!(
-                "metric '{name}' cannot be measured on samples alone"
-            ))),
+            (name, ..) => {
+                Err(Error::Unsupported(format!("metric '{name}' cannot be measured on samples alone")))
+            }
         };
         self.metrics.iter().map(one).collect()
     }
@@ -175,20 +158,10 @@ pub fn compare(
     }
     let real = shuffled(real, &mut noise.fork("real"))?;
     let fake = shuffled(fake, &mut noise.fork("fake"))?.narrow(0, 0, n)?;
-    let other = if real.dim(0)? >= 2 * n {
-        Some(real.narrow(0, n, n)?)
-    } else {
-        None
-    };
+    let other = if real.dim(0)? >= 2 * n { Some(real.narrow(0, n, n)?) } else { None };
     let mut directions = noise.fork("directions");
-    let reference = Reference::new(
-        &real.narrow(0, 0, n)?,
-        other.as_ref(),
-        None,
-        &metrics,
-        MOST_EXACT,
-        &mut directions,
-    )?;
+    let reference =
+        Reference::new(&real.narrow(0, 0, n)?, other.as_ref(), None, &metrics, MOST_EXACT, &mut directions)?;
     reference.judge(&fake)
 }
 
@@ -218,11 +191,8 @@ mod tests {
             assert_eq!(m.value, m.floor, "{name}");
         }
         for (name, m) in reference.judge(&draw(1.0, 3)?)? {
-            let (value, stderr, floor) = (
-                m.value.unwrap_or(0.0),
-                m.stderr.unwrap_or(0.0),
-                m.floor.unwrap_or(0.0),
-            );
+            let (value, stderr, floor) =
+                (m.value.unwrap_or(0.0), m.stderr.unwrap_or(0.0), m.floor.unwrap_or(0.0));
             assert!(
                 value > floor + 4.0 * stderr && stderr > 0.0,
                 "{name}: {value} ± {stderr}, floor {floor}"
@@ -234,22 +204,15 @@ mod tests {
 
     #[test]
     fn modes_are_judged_where_they_are_known() -> Result<()> {
-        let modes = Modes {
-            centers: vec![vec![0.0, 0.0], vec![9.0, 0.0]],
-            masses: vec![0.5, 0.5],
-            radius: 4.0,
-        };
+        let modes =
+            Modes { centers: vec![vec![0.0, 0.0], vec![9.0, 0.0]], masses: vec![0.5, 0.5], radius: 4.0 };
         let names = ["mode_coverage", "mode_error"];
         let real = draw(0.0, 1)?;
         let reference = Reference::new(&real, None, Some(&modes), &names, 400, &mut Noise::new(0))?;
         let judged = reference.judge(&draw(0.0, 2)?)?;
         assert_eq!((judged[0].1.value, judged[0].1.floor), (Some(1.0), None));
         assert!((judged[1].1.value.unwrap_or(0.0) - 0.5).abs() < 0.02);
-        assert!(
-            Reference::new(&real, None, None, &names, 400, &mut Noise::new(0))?
-                .judge(&real)?
-                .is_empty()
-        );
+        assert!(Reference::new(&real, None, None, &names, 400, &mut Noise::new(0))?.judge(&real)?.is_empty());
         Ok(())
     }
 
@@ -260,24 +223,12 @@ mod tests {
         assert_eq!(got.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ALL);
         assert!(got.iter().all(|(_, m)| m.n == 150 && m.floor.is_some()));
         assert_eq!(got, compare(&real, &fake, None, &mut Noise::new(0))?);
-        assert!(
-            compare(&fake, &real, None, &mut Noise::new(0))?
-                .iter()
-                .all(|(_, m)| m.floor.is_none())
-        );
+        assert!(compare(&fake, &real, None, &mut Noise::new(0))?.iter().all(|(_, m)| m.floor.is_none()));
         let err =
             compare(&real, &fake, Some(&["mmd".into()]), &mut Noise::new(0)).expect_err("no such metric");
         assert!(err.to_string().contains("mmd2"), "{err}");
         assert!(compare(&real, &fake, Some(&["kl".into()]), &mut Noise::new(0)).is_err());
-        assert!(
-            compare(
-                &real,
-                &normal(9, 3, 1.0, 0.0, 0).tensor()?,
-                None,
-                &mut Noise::new(0)
-            )
-            .is_err()
-        );
+        assert!(compare(&real, &normal(9, 3, 1.0, 0.0, 0).tensor()?, None, &mut Noise::new(0)).is_err());
         Ok(())
     }
 

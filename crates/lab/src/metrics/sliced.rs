@@ -29,20 +29,14 @@ pub const DIRECTIONS: usize = 128;
 /// If the samples differ in size or dimension.
 pub fn sliced_w2(x: &Points, y: &Points, directions: &Tensor) -> Result<Estimate> {
     if x.len() != y.len() || x.dims() != y.dims() {
-        let (want, got) = (
-            format!("{} × {}", y.len(), y.dims()),
-            format!("{} × {}", x.len(), x.dims()),
-        );
+        let (want, got) = (format!("{} × {}", y.len(), y.dims()), format!("{} × {}", x.len(), x.dims()));
         return Err(Error::data("samples", want, got));
     }
     let project = |p: &Points| -> Result<Vec<Vec<f64>>> {
         Ok(directions.matmul(&p.tensor()?.t()?)?.to_vec2()?) // (k, n)
     };
-    let lines: Vec<Line> = project(x)?
-        .par_iter()
-        .zip(&project(y)?)
-        .map(|(x, y)| Line::between(x, y))
-        .collect();
+    let lines: Vec<Line> =
+        project(x)?.par_iter().zip(&project(y)?).map(|(x, y)| Line::between(x, y)).collect();
     let k = lines.len() as f64;
     let average = |of: fn(&Line) -> &[f64]| -> Vec<f64> {
         let mut sum = vec![0.0; x.len()];
@@ -63,10 +57,7 @@ pub(super) fn root(square: f64, f: &[f64], g: &[f64]) -> Estimate {
         return Estimate { value, stderr: 0.0 };
     }
     let error = (variance(f) / f.len() as f64 + variance(g) / g.len() as f64).sqrt();
-    Estimate {
-        value,
-        stderr: error / (2.0 * value),
-    }
+    Estimate { value, stderr: error / (2.0 * value) }
 }
 
 /// The transport between two samples on the line.
@@ -93,11 +84,7 @@ impl Line {
             f[ox[r]] = f[ox[r - 1]] + slope * (x[ox[r]] - x[ox[r - 1]]);
             g[oy[r]] = g[oy[r - 1]] - slope * (y[oy[r]] - y[oy[r - 1]]);
         }
-        Self {
-            square: mean(&squares),
-            f,
-            g,
-        }
+        Self { square: mean(&squares), f, g }
     }
 }
 
@@ -117,10 +104,7 @@ mod tests {
         let (x, y) = (normal(90, 3, 1.0, 0.5, 1), normal(90, 3, 2.0, 0.0, 2));
         let theta = directions(16, 3)?;
         assert_eq!(sliced_w2(&x, &permuted(&x, 3), &theta)?.value, 0.0);
-        let (a, b) = (
-            sliced_w2(&x, &y, &theta)?,
-            sliced_w2(&y, &permuted(&x, 3), &theta)?,
-        );
+        let (a, b) = (sliced_w2(&x, &y, &theta)?, sliced_w2(&y, &permuted(&x, 3), &theta)?);
         assert!((a.value - b.value).abs() < 1e-13 && (a.stderr - b.stderr).abs() < 1e-13);
         assert!(sliced_w2(&x, &normal(80, 3, 1.0, 0.0, 1), &theta).is_err());
         Ok(())
@@ -130,13 +114,7 @@ mod tests {
     #[test]
     fn a_translation_costs_its_projections() -> Result<()> {
         let theta = directions(64, 4)?;
-        let want = 3.0
-            * theta
-                .narrow(1, 0, 1)?
-                .sqr()?
-                .mean_all()?
-                .to_scalar::<f64>()?
-                .sqrt();
+        let want = 3.0 * theta.narrow(1, 0, 1)?.sqr()?.mean_all()?.to_scalar::<f64>()?.sqrt();
         let got = sliced_w2(&normal(50, 4, 1.0, 3.0, 1), &normal(50, 4, 1.0, 0.0, 1), &theta)?;
         assert!((got.value - want).abs() < 1e-12);
         Ok(())

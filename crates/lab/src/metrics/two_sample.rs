@@ -53,10 +53,7 @@ pub fn within<const K: usize>(x: &Points, kernels: impl Fn(f64) -> [f64; K] + Sy
         means(before.iter().chain(after), &kernels)
     })?;
     let squares = average(sums.iter().map(|s| s.1));
-    Ok(Within {
-        means: sums.into_iter().map(|s| s.0).collect(),
-        squares,
-    })
+    Ok(Within { means: sums.into_iter().map(|s| s.0).collect(), squares })
 }
 
 fn between<const K: usize>(
@@ -67,11 +64,7 @@ fn between<const K: usize>(
     let rows = for_each_row(x, y, |_, r| means(r.iter(), kernels))?;
     let columns = for_each_row(y, x, |_, r| means(r.iter(), kernels).0)?;
     let squares = average(rows.iter().map(|s| s.1));
-    Ok(Between {
-        rows: rows.into_iter().map(|s| s.0).collect(),
-        columns,
-        squares,
-    })
+    Ok(Between { rows: rows.into_iter().map(|s| s.0).collect(), columns, squares })
 }
 
 /// Means of `k` and of `k²` over some squared distances.
@@ -117,12 +110,8 @@ pub fn u_statistics<const K: usize>(
 fn estimate<const K: usize>(xx: &Within<K>, yy: &Within<K>, xy: &Between<K>, c: usize) -> Estimate {
     let (m, n) = (xx.means.len() as f64, yy.means.len() as f64);
     let column = |v: &[[f64; K]]| -> Vec<f64> { v.iter().map(|v| v[c]).collect() };
-    let (wx, wy, rows, columns) = (
-        column(&xx.means),
-        column(&yy.means),
-        column(&xy.rows),
-        column(&xy.columns),
-    );
+    let (wx, wy, rows, columns) =
+        (column(&xx.means), column(&yy.means), column(&xy.rows), column(&xy.columns));
     let value = mean(&wx) + mean(&wy) - 2.0 * mean(&rows);
     let difference = |w: &[f64], b: &[f64]| -> Vec<f64> { w.iter().zip(b).map(|(w, b)| w - b).collect() };
     let projected =
@@ -135,10 +124,7 @@ fn estimate<const K: usize>(xx: &Within<K>, yy: &Within<K>, xy: &Between<K>, c: 
     let degenerate = 2.0 * centred(xx.squares[c], &wx, &wx) / (m * (m - 1.0))
         + 2.0 * centred(yy.squares[c], &wy, &wy) / (n * (n - 1.0))
         + 4.0 * centred(xy.squares[c], &rows, &columns) / (m * n);
-    Estimate {
-        value,
-        stderr: (projected - degenerate).max(degenerate).sqrt(),
-    }
+    Estimate { value, stderr: (projected - degenerate).max(degenerate).sqrt() }
 }
 
 pub(super) fn mean(v: &[f64]) -> f64 {
@@ -226,10 +212,7 @@ mod tests {
             );
             // The sample variance of 300 values has a relative error of 8 % (normal) to some 15 % (degenerate case).
             let ratio = mean(&variances) / spread;
-            assert!(
-                (0.7..1.6).contains(&ratio),
-                "{shift}: stated over true variance {ratio}"
-            );
+            assert!((0.7..1.6).contains(&ratio), "{shift}: stated over true variance {ratio}");
             // 95 % nominal; 4 binomial standard errors of 300 runs are 5 %.
             assert!(covered as f64 / runs as f64 > 0.90, "{shift}: {covered}");
         }

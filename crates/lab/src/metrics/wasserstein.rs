@@ -23,11 +23,7 @@ use super::two_sample::Estimate;
 pub fn w2(x: &Points, y: &Points) -> Result<Estimate> {
     let n = x.len();
     if n != y.len() || n == 0 {
-        return Err(Error::data(
-            "samples",
-            format!("as many as the {} others, and some", y.len()),
-            n,
-        ));
+        return Err(Error::data("samples", format!("as many as the {} others, and some", y.len()), n));
     }
     let costs = for_each_row(x, y, |_, r| r.to_vec())?.concat();
     let solved = assign(&costs, n)?;
@@ -52,13 +48,8 @@ mod tests {
                 order.swap(if k.is_multiple_of(2) { i } else { 0 }, k - 1);
             }
         }
-        let square = |i: usize, j: usize| {
-            x.row(i)
-                .iter()
-                .zip(y.row(j))
-                .map(|(a, b)| (a - b).powi(2))
-                .sum::<f64>()
-        };
+        let square =
+            |i: usize, j: usize| x.row(i).iter().zip(y.row(j)).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
         let cost = |order: &[usize]| order.iter().enumerate().map(|(i, &j)| square(i, j)).sum::<f64>();
         let mut best = f64::INFINITY;
         go(x.len(), &mut (0..x.len()).collect(), &cost, &mut best);
@@ -88,17 +79,11 @@ mod tests {
 
     #[test]
     fn the_standard_error_is_the_spread_over_samples() -> Result<()> {
-        for (scale, shift, low, high) in [
-            (1.0, 1.5, 0.8, 1.25),
-            (2.0, 0.0, 0.75, 1.35),
-            (1.0, 0.0, 0.6, 2.5),
-        ] {
+        for (scale, shift, low, high) in [(1.0, 1.5, 0.8, 1.25), (2.0, 0.0, 0.75, 1.35), (1.0, 0.0, 0.6, 2.5)]
+        {
             let (mut values, mut errors) = (Vec::new(), Vec::new());
             for run in 0..200 {
-                let e = w2(
-                    &normal(60, 2, scale, shift, 2 * run),
-                    &normal(60, 2, 1.0, 0.0, 2 * run + 1),
-                )?;
+                let e = w2(&normal(60, 2, scale, shift, 2 * run), &normal(60, 2, 1.0, 0.0, 2 * run + 1))?;
                 values.push(e.value);
                 errors.push(e.stderr);
             }

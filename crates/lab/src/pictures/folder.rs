@@ -29,10 +29,7 @@ pub fn read_folder(folder: &Path) -> Result<Tensor> {
     }
     let images = files.iter().map(|f| decode(f)).collect::<Result<Vec<_>>>()?;
     let (w, h) = (images[0].width(), images[0].height());
-    if let Some(i) = images
-        .iter()
-        .position(|image| (image.width(), image.height()) != (w, h))
-    {
+    if let Some(i) = images.iter().position(|image| (image.width(), image.height()) != (w, h)) {
         let (got_w, got_h) = (images[i].width(), images[i].height());
         return Err(Error::file(
             &files[i],
@@ -44,13 +41,7 @@ pub fn read_folder(folder: &Path) -> Result<Tensor> {
     let mut values = Vec::with_capacity(n * w * h * if grey { 1 } else { 3 });
     for image in images {
         if grey {
-            values.extend(
-                image
-                    .into_luma8()
-                    .into_raw()
-                    .into_iter()
-                    .map(|v| f32::from(v) / 255.0),
-            );
+            values.extend(image.into_luma8().into_raw().into_iter().map(|v| f32::from(v) / 255.0));
         } else {
             let raw = image.into_rgb8().into_raw();
             for channel in 0..3 {
@@ -58,11 +49,7 @@ pub fn read_folder(folder: &Path) -> Result<Tensor> {
             }
         }
     }
-    Ok(Tensor::from_vec(
-        values,
-        (n, if grey { 1 } else { 3 }, h, w),
-        &Device::Cpu,
-    )?)
+    Ok(Tensor::from_vec(values, (n, if grey { 1 } else { 3 }, h, w), &Device::Cpu)?)
 }
 
 fn decode(path: &Path) -> Result<image::DynamicImage> {
@@ -72,9 +59,7 @@ fn decode(path: &Path) -> Result<image::DynamicImage> {
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MOST_SIDE), Some(MOST_SIDE));
     reader.limits(limits);
-    reader
-        .decode()
-        .map_err(|e| Error::file(path, format!("expected a PNG picture: {e}")))
+    reader.decode().map_err(|e| Error::file(path, format!("expected a PNG picture: {e}")))
 }
 
 #[cfg(test)]
@@ -100,12 +85,7 @@ mod tests {
         let v = x.flatten_from(2)?.max(2)?.to_vec2::<f32>()?;
         assert_eq!(v, [[1.0, 1.0, 1.0], [0.0, 0.2, 1.0]]);
         write(at, "c.png", 5, [0, 0, 0])?;
-        assert!(
-            read_folder(at)
-                .expect_err("another size")
-                .to_string()
-                .contains("c.png")
-        );
+        assert!(read_folder(at).expect_err("another size").to_string().contains("c.png"));
         std::fs::write(at.join("c.png"), b"\x89PNG nonsense").map_err(Error::io("write", at))?;
         assert!(read_folder(at).is_err());
         Ok(())

@@ -20,13 +20,7 @@ const SIDE: usize = 56;
 /// # Errors
 /// If the shape is another one.
 pub fn grid(images: &Tensor, columns: usize) -> Result<Picture> {
-    let wrong = || {
-        Error::data(
-            "images to draw",
-            "(n, 1 or 3, h, w)",
-            format!("{:?}", images.dims()),
-        )
-    };
+    let wrong = || Error::data("images to draw", "(n, 1 or 3, h, w)", format!("{:?}", images.dims()));
     let &[n, c, h, w] = images.dims() else {
         return Err(wrong());
     };
@@ -38,11 +32,8 @@ pub fn grid(images: &Tensor, columns: usize) -> Result<Picture> {
     let rows = n.div_ceil(columns);
     let zoom = SIDE.div_ceil(h.max(w)).max(1);
     let (tile_w, tile_h) = (w * zoom + GAP, h * zoom + GAP);
-    let mut out = RgbImage::from_pixel(
-        (columns * tile_w + GAP) as u32,
-        (rows * tile_h + GAP) as u32,
-        BETWEEN,
-    );
+    let mut out =
+        RgbImage::from_pixel((columns * tile_w + GAP) as u32, (rows * tile_h + GAP) as u32, BETWEEN);
     for (i, image) in values.chunks_exact(c * h * w).enumerate() {
         let (left, top) = (GAP + (i % columns) * tile_w, GAP + (i / columns) * tile_h);
         for y in 0..h * zoom {

@@ -57,11 +57,7 @@ pub fn samples(x: &Tensor, window: Option<Window>) -> Result<Picture> {
         [0, ..] => Err(Error::data("samples to draw", "at least one", 0)),
         [n, _, _, _] => grid(x, (*n as f64).sqrt().ceil() as usize),
         [_, _] => scatter(x, None, window),
-        dims => Err(Error::data(
-            "samples to draw",
-            "(n, d) or (n, c, h, w)",
-            format!("{dims:?}"),
-        )),
+        dims => Err(Error::data("samples to draw", "(n, d) or (n, c, h, w)", format!("{dims:?}"))),
     }
 }
 

@@ -53,19 +53,13 @@ impl Window {
     /// Pixel coordinates of a point; the second axis points up.
     fn place(&self, p: [f64; 2], side: f64) -> (f64, f64) {
         let unit = |v: f64, c: f64| 0.5 + 0.5 * (v - c) / self.half;
-        (
-            unit(p[0], self.center[0]) * side,
-            (1.0 - unit(p[1], self.center[1])) * side,
-        )
+        (unit(p[0], self.center[0]) * side, (1.0 - unit(p[1], self.center[1])) * side)
     }
 
     /// The point in the middle of a pixel.
     pub(super) fn point(&self, x: u32, y: u32, side: u32) -> [f64; 2] {
         let unit = |i: u32| 2.0 * (f64::from(i) + 0.5) / f64::from(side) - 1.0;
-        [
-            self.center[0] + self.half * unit(x),
-            self.center[1] - self.half * unit(y),
-        ]
+        [self.center[0] + self.half * unit(x), self.center[1] - self.half * unit(y)]
     }
 }
 
@@ -135,14 +129,9 @@ mod tests {
 
     #[test]
     fn points_lie_where_they_should_and_up_is_up() -> Result<()> {
-        let window = Window {
-            center: [0.0, 0.0],
-            half: 2.0,
-        };
-        let x = Tensor::new(
-            &[[1.0f64, 1.0], [50.0, 0.0], [f64::NAN, 0.0], [f64::INFINITY, 0.0]],
-            &Device::Cpu,
-        )?;
+        let window = Window { center: [0.0, 0.0], half: 2.0 };
+        let x =
+            Tensor::new(&[[1.0f64, 1.0], [50.0, 0.0], [f64::NAN, 0.0], [f64::INFINITY, 0.0]], &Device::Cpu)?;
         let picture = scatter(&x, None, Some(window))?;
         assert!(picture.pixel(270, 90)[0] < 200, "upper right");
         for (x, y) in [(90, 90), (90, 270), (270, 270), (180, 180)] {
@@ -160,13 +149,7 @@ mod tests {
         let w = Window::around(&Tensor::from_vec(v, (200, 2), &Device::Cpu)?)?;
         assert!(w.half < 1.5 && w.center[0].abs() < 0.1, "{w:?}");
         let same = Window::around(&Tensor::new(&[[3.0f64, 4.0]], &Device::Cpu)?)?;
-        assert_eq!(
-            same,
-            Window {
-                center: [3.0, 4.0],
-                half: 1.0
-            }
-        );
+        assert_eq!(same, Window { center: [3.0, 4.0], half: 1.0 });
         assert!(Window::around(&Tensor::new(&[[f64::NAN, 4.0]], &Device::Cpu)?).is_err());
         assert!(scatter(&Tensor::new(&[[3.0f64], [4.0]], &Device::Cpu)?, None, None).is_ok());
         Ok(())

@@ -45,11 +45,7 @@ pub(super) fn read(folder: &Path) -> Option<Curve> {
     let text = std::fs::read_to_string(path).ok()?;
     // A torn last line is no step.
     let steps = text.lines().filter_map(|l| serde_json::from_str::<Step>(l).ok());
-    draw(
-        &steps
-            .filter_map(|s| Some((s.step, s.loss.filter(|l| l.is_finite())?)))
-            .collect::<Vec<_>>(),
-    )
+    draw(&steps.filter_map(|s| Some((s.step, s.loss.filter(|l| l.is_finite())?))).collect::<Vec<_>>())
 }
 
 /// Means of equal stretches of steps, scaled to their middle 98 % and the last value.
@@ -63,10 +59,7 @@ fn draw(losses: &[(u64, f64)]) -> Option<Curve> {
         .chunks(stretch)
         .map(|part| {
             let n = part.len() as f64;
-            (
-                part.iter().map(|p| p.0 as f64).sum::<f64>() / n,
-                part.iter().map(|p| p.1).sum::<f64>() / n,
-            )
+            (part.iter().map(|p| p.0 as f64).sum::<f64>() / n, part.iter().map(|p| p.1).sum::<f64>() / n)
         })
         .collect();
     let last = means.last()?.1;
@@ -82,14 +75,7 @@ fn draw(losses: &[(u64, f64)]) -> Option<Curve> {
         format!("{}{:.1} {:.1}", if i == 0 { 'M' } else { 'L' }, x(m.0), y(m.1))
     };
     let path = means.iter().enumerate().map(point).collect::<Vec<_>>().join("");
-    Some(Curve {
-        path,
-        first_step,
-        last_step,
-        high,
-        low,
-        last,
-    })
+    Some(Curve { path, first_step, last_step, high, low, last })
 }
 
 #[cfg(test)]
@@ -100,11 +86,7 @@ mod tests {
     fn the_line_falls_from_corner_to_corner() {
         let losses: Vec<(u64, f64)> = (0..=10).map(|i| (10 * i, 5.0 - 0.1 * i as f64)).collect();
         let c = draw(&losses).expect("a curve");
-        assert!(
-            c.path.starts_with("M0.0 ") && c.path.ends_with("L240.0 64.0"),
-            "{}",
-            c.path
-        );
+        assert!(c.path.starts_with("M0.0 ") && c.path.ends_with("L240.0 64.0"), "{}", c.path);
         assert_eq!((c.first_step, c.last_step, c.low, c.last), (0, 100, 4.0, 4.0));
         let many: Vec<(u64, f64)> = (0..100_000).map(|i| (i, (i as f64 * 0.01).sin())).collect();
         assert!(draw(&many).is_some_and(|c| c.path.matches('L').count() < POINTS));
@@ -117,10 +99,7 @@ mod tests {
         assert!(read(folder.path()).is_none());
         let text = "{\"step\":10,\"loss\":2.0}\n{\"step\":20,\"loss\":null}\nnonsense\n{\"step\":30,\"loss\":1.0,\"lr\":0.1}\n{\"st";
         std::fs::write(folder.path().join("log.jsonl"), text)?;
-        assert_eq!(
-            read(folder.path()).map(|c| (c.first_step, c.last_step)),
-            Some((10, 30))
-        );
+        assert_eq!(read(folder.path()).map(|c| (c.first_step, c.last_step)), Some((10, 30)));
         Ok(())
     }
 }

@@ -2,15 +2,8 @@
 
 /// A value and its standard error with two digits of the error: `2.843`, `.010`. At most four decimals.
 pub(super) fn with_error(value: f64, stderr: f64) -> (String, String) {
-    let decimals = if stderr > 0.0 {
-        (1.0 - stderr.log10().floor()).clamp(0.0, 4.0) as usize
-    } else {
-        3
-    };
-    (
-        fixed(value, decimals),
-        fixed(stderr, decimals).trim_start_matches('0').to_string(),
-    )
+    let decimals = if stderr > 0.0 { (1.0 - stderr.log10().floor()).clamp(0.0, 4.0) as usize } else { 3 };
+    (fixed(value, decimals), fixed(stderr, decimals).trim_start_matches('0').to_string())
 }
 
 /// `2.843±.010`; the value alone if its error is not known.
@@ -32,11 +25,7 @@ pub(super) fn plus_minus(value: f64, stderr: Option<f64>) -> String {
 pub(super) fn fixed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     let is_zero = text.chars().all(|c| matches!(c, '-' | '0' | '.'));
-    if is_zero {
-        text.trim_start_matches('-').to_string()
-    } else {
-        text
-    }
+    if is_zero { text.trim_start_matches('-').to_string() } else { text }
 }
 
 /// With this many significant digits, never as a power of ten.
@@ -59,19 +48,11 @@ pub(super) fn short(value: f64) -> String {
             let scaled = value / size;
             return format!(
                 "{}{unit}",
-                if scaled.abs() < 99.95 {
-                    significant(scaled, 3)
-                } else {
-                    fixed(scaled, 0)
-                }
+                if scaled.abs() < 99.95 { significant(scaled, 3) } else { fixed(scaled, 0) }
             );
         }
     }
-    if value.abs() >= 99.95 {
-        fixed(value, 0)
-    } else {
-        significant(value, 3)
-    }
+    if value.abs() >= 99.95 { fixed(value, 0) } else { significant(value, 3) }
 }
 
 /// `0.35 s`, `12 s`, `2 min 5 s`, `1.2 ms`.
@@ -100,13 +81,7 @@ pub(super) fn printable(text: &str) -> String {
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     text.chars()
-        .flat_map(|c| {
-            if unsafe_(c) {
-                c.escape_debug().collect::<Vec<_>>()
-            } else {
-                vec![c]
-            }
-        })
+        .flat_map(|c| if unsafe_(c) { c.escape_debug().collect::<Vec<_>>() } else { vec![c] })
         .collect()
 }
 
@@ -131,25 +106,14 @@ mod tests {
         assert_eq!(plus_minus(-0.04, Some(0.3)), "-0.04±.30");
         assert_eq!(plus_minus(1279.81, Some(12.0)), "1280±12");
         assert_eq!(plus_minus(7.0, Some(1e-9)), "7.0000");
-        assert_eq!(
-            (plus_minus(0.5, None), plus_minus(8.0, Some(0.0))),
-            ("0.500".into(), "8.00".into())
-        );
+        assert_eq!((plus_minus(0.5, None), plus_minus(8.0, Some(0.0))), ("0.500".into(), "8.00".into()));
         assert_eq!(fixed(-0.0001, 2), "0.00");
     }
 
     #[test]
     fn large_numbers_are_short() {
-        let got = [
-            0.0, 7.0, 99.94, 950.2, 1000.0, 12_345.0, 105_567.0, 999_960.0, 4.1e6,
-        ]
-        .map(short);
-        assert_eq!(
-            got,
-            [
-                "0", "7.00", "99.9", "950", "1.00k", "12.3k", "106k", "1.00M", "4.10M"
-            ]
-        );
+        let got = [0.0, 7.0, 99.94, 950.2, 1000.0, 12_345.0, 105_567.0, 999_960.0, 4.1e6].map(short);
+        assert_eq!(got, ["0", "7.00", "99.9", "950", "1.00k", "12.3k", "106k", "1.00M", "4.10M"]);
         assert_eq!(
             [0.0000205, 0.002, 0.35, 12.0, 125.0].map(seconds),
             ["20 µs", "2.0 ms", "0.35 s", "12 s", "2 min 5 s"]

@@ -41,21 +41,12 @@ pub(super) struct Axis {
 pub(super) fn axis(section: &Section<'_>) -> Option<Axis> {
     let known: Vec<(usize, f64, Interval)> = (0..section.rows.len())
         .filter_map(|i| {
-            Some((
-                i,
-                section.rows[i].likelihood.as_ref()?.value,
-                Interval::of_row(section.rows[i])?,
-            ))
+            Some((i, section.rows[i].likelihood.as_ref()?.value, Interval::of_row(section.rows[i])?))
         })
         .collect();
     let unit = section.unit()?;
     if known.len() < 2
-        || known.iter().any(|(i, ..)| {
-            section.rows[*i]
-                .likelihood
-                .as_ref()
-                .is_some_and(|l| l.unit != unit)
-        })
+        || known.iter().any(|(i, ..)| section.rows[*i].likelihood.as_ref().is_some_and(|l| l.unit != unit))
     {
         return None;
     }
@@ -87,24 +78,14 @@ pub(super) fn axis(section: &Section<'_>) -> Option<Axis> {
 fn ticks(left: f64, right: f64, x: impl Fn(f64) -> f64) -> Vec<(f64, String)> {
     let rough = (right - left) / 5.0;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|s| s * power)
-        .find(|s| *s >= rough)
-        .unwrap_or(10.0 * power);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].into_iter().map(|s| s * power).find(|s| *s >= rough).unwrap_or(10.0 * power);
     let decimals = (-(step.log10().floor())).max(0.0) as usize;
     let first = (left / step).ceil() as i64;
     let last = (right / step).floor() as i64;
     let tick = |i: i64| {
         let v = i as f64 * step;
-        (
-            x(v),
-            if decimals > 6 {
-                significant(v, 3)
-            } else {
-                super::format::fixed(v, decimals)
-            },
-        )
+        (x(v), if decimals > 6 { significant(v, 3) } else { super::format::fixed(v, decimals) })
     };
     (first..=last).take(12).map(tick).collect()
 }
@@ -121,14 +102,8 @@ mod tests {
         let axis = axis(&all[0]).expect("an axis");
         assert_eq!(axis.marks.len(), 6);
         for m in &axis.marks {
-            assert!(
-                (0.0..=WIDTH).contains(&m.at) && m.from <= m.at + 1e-9 && m.at <= m.to + 1e-9,
-                "{m:?}"
-            );
-            let (vae, pcd) = (
-                all[0].rows[m.row].model == "vae",
-                all[0].rows[m.row].model == "pcd",
-            );
+            assert!((0.0..=WIDTH).contains(&m.at) && m.from <= m.at + 1e-9 && m.at <= m.to + 1e-9, "{m:?}");
+            let (vae, pcd) = (all[0].rows[m.row].model == "vae", all[0].rows[m.row].model == "pcd");
             assert!((!vae || m.open_left) && (!pcd || m.open_right));
         }
         assert!((3..=12).contains(&axis.ticks.len()) && axis.floor.is_some());

@@ -14,14 +14,8 @@ pub fn markdown(rows: &[Row]) -> String {
 
 fn section(section: &Section<'_>) -> String {
     let mut out = format!("### {}\n\n", escape(section.dataset));
-    let unit = section
-        .unit()
-        .map_or(String::new(), |u| format!(", {}", u.replace('_', " ")));
-    let (wasserstein, title) = if section.has("w2") {
-        ("w2", "W2")
-    } else {
-        ("sliced_w2", "sliced W2")
-    };
+    let unit = section.unit().map_or(String::new(), |u| format!(", {}", u.replace('_', " ")));
+    let (wasserstein, title) = if section.has("w2") { ("w2", "W2") } else { ("sliced_w2", "sliced W2") };
     out += &format!(
         "| rank | model | parameters | NLL{unit} | above floor | mmd²·10³ | {title} | modes | steps/s | samples/s @evaluations | status |\n"
     );
@@ -42,18 +36,13 @@ fn section(section: &Section<'_>) -> String {
             rank.map(super::rank::Rank::text),
             Some(
                 escape(&name(row))
-                    + &if section.many_seeds {
-                        format!(" (seed {})", row.seed)
-                    } else {
-                        String::new()
-                    },
+                    + &if section.many_seeds { format!(" (seed {})", row.seed) } else { String::new() },
             ),
             row.parameters.filter(|p| *p > 0).map(|p| short(p as f64)),
             row.likelihood.as_ref().map(likelihood),
             excess(row),
             row.metric("mmd2").and_then(thousandths),
-            row.metric(wasserstein)
-                .and_then(|m| Some(significant(m.value?, 3))),
+            row.metric(wasserstein).and_then(|m| Some(significant(m.value?, 3))),
             modes(row),
             steps_per_second(row),
             samples_per_second(row),
@@ -94,16 +83,8 @@ mod tests {
         rows[1].model = "a|b\n<script>[x](javascript:y)".into();
         let text = markdown(&rows);
         let cells = |l: &str| l.replace("\\|", "").matches('|').count();
-        assert!(
-            text.lines()
-                .filter(|l| l.starts_with('|'))
-                .all(|l| cells(l) == 12),
-            "{text}"
-        );
-        assert!(
-            !text.contains('<') && text.contains("a\\|b") && text.contains("\\[x\\]"),
-            "{text}"
-        );
+        assert!(text.lines().filter(|l| l.starts_with('|')).all(|l| cells(l) == 12), "{text}");
+        assert!(!text.contains('<') && text.contains("a\\|b") && text.contains("\\[x\\]"), "{text}");
         assert!(text.contains("### gaussians8\n") && text.contains("≤3.0124±.0091"));
     }
 }

@@ -27,11 +27,7 @@ pub fn html(folder: &Path, rows: &[Row]) -> Result<String> {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     let filled = environment
         .add_template("report.html", include_str!("report.html"))
-        .and_then(|()| {
-            environment
-                .get_template("report.html")?
-                .render(Serde(inert(page(folder, rows))))
-        });
+        .and_then(|()| environment.get_template("report.html")?.render(Serde(inert(page(folder, rows)))));
     filled.map_err(|e| Error::Unsupported(format!("cannot make the report: {e:#}")))
 }
 
@@ -177,10 +173,7 @@ struct Reproduction {
 }
 
 fn fact(name: impl Into<String>, value: impl Into<String>) -> Fact {
-    Fact {
-        name: name.into(),
-        value: value.into(),
-    }
+    Fact { name: name.into(), value: value.into() }
 }
 
 fn page(folder: &Path, rows: &[Row]) -> Page {
@@ -188,11 +181,7 @@ fn page(folder: &Path, rows: &[Row]) -> Page {
     suites.dedup();
     let models = rows.iter().filter(|r| r.family != "baseline").count();
     let troubled = rows.iter().filter(|r| r.status != Status::Ok).count();
-    let trained: f64 = rows
-        .iter()
-        .filter_map(|r| r.train.as_ref())
-        .map(|t| t.seconds)
-        .sum();
+    let trained: f64 = rows.iter().filter_map(|r| r.train.as_ref()).map(|t| t.seconds).sum();
     let mut summary = vec![fact("rows", models.to_string())];
     summary.push(fact("data sets", sections(rows).len().to_string()));
     summary.push(fact("training", seconds(trained)));
@@ -211,11 +200,7 @@ fn page(folder: &Path, rows: &[Row]) -> Page {
     Page {
         title: printable(&suites.first().map_or("genzoo".to_string(), |s| (*s).to_string())),
         summary,
-        sections: sections(rows)
-            .iter()
-            .enumerate()
-            .map(|(i, s)| part(folder, s, i))
-            .collect(),
+        sections: sections(rows).iter().enumerate().map(|(i, s)| part(folder, s, i)).collect(),
         machines: unique(rows.iter().map(machine).filter(|m| !m.is_empty()).collect()),
         versions: unique(rows.iter().map(version).collect()),
     }
@@ -224,17 +209,9 @@ fn page(folder: &Path, rows: &[Row]) -> Page {
 /// `a cpu, 2 threads, cpu`: what a row knows of its machine.
 fn machine(row: &Row) -> String {
     let text = |key: &str| row.machine.get(key).and_then(|v| v.as_str()).map(printable);
-    let threads = row
-        .machine
-        .get("threads")
-        .and_then(serde_json::Value::as_u64)
-        .map(|t| format!("{t} threads"));
-    let parts = [
-        text("cpu"),
-        threads,
-        text("instructions"),
-        text("device").map(|d| format!("device {d}")),
-    ];
+    let threads =
+        row.machine.get("threads").and_then(serde_json::Value::as_u64).map(|t| format!("{t} threads"));
+    let parts = [text("cpu"), threads, text("instructions"), text("device").map(|d| format!("device {d}"))];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
@@ -255,36 +232,17 @@ fn part(folder: &Path, section: &Section<'_>, index: usize) -> Part {
         };
         row.sampling.iter().map(one).collect::<Vec<_>>()
     };
-    let trouble = |row: &&Row| {
-        Some(fact(
-            printable(&section::name(row)),
-            printable(&section::note(row)?),
-        ))
-    };
+    let trouble = |row: &&Row| Some(fact(printable(&section::name(row)), printable(&section::note(row)?)));
     Part {
         id: format!("data-{index}"),
         dataset: printable(section.dataset),
         quality: quality(section),
         cost: cost(section),
         axis: intervals::axis(section).map(|a| drawing(section, a)),
-        cards: section
-            .rows
-            .iter()
-            .map(|row| card(folder, section, row, &pictures))
-            .collect(),
-        speeds: section
-            .rows
-            .iter()
-            .filter(|r| !is_reference(r))
-            .flat_map(|r| speed(r))
-            .collect(),
+        cards: section.rows.iter().map(|row| card(folder, section, row, &pictures)).collect(),
+        speeds: section.rows.iter().filter(|r| !is_reference(r)).flat_map(|r| speed(r)).collect(),
         troubles: section.rows.iter().filter_map(trouble).collect(),
-        recipes: section
-            .rows
-            .iter()
-            .filter(|r| !is_reference(r))
-            .map(|r| reproduction(section, r))
-            .collect(),
+        recipes: section.rows.iter().filter(|r| !is_reference(r)).map(|r| reproduction(section, r)).collect(),
         has_image: pictures.images,
     }
 }
@@ -295,15 +253,7 @@ fn is_reference(row: &Row) -> bool {
 
 /// The family as a word that may stand in a class name: the six, else nothing.
 fn family(row: &Row) -> String {
-    let known = [
-        "ebm",
-        "vae",
-        "gan",
-        "flow",
-        "diffusion",
-        "interpolant",
-        "baseline",
-    ];
+    let known = ["ebm", "vae", "gan", "flow", "diffusion", "interpolant", "baseline"];
     if known.contains(&row.family.as_str()) {
         row.family.clone()
     } else {
@@ -325,11 +275,7 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(section: &'a Section<'a>) -> Self {
         let cells = section.rows.iter().map(|_| Vec::new()).collect();
-        Self {
-            section,
-            headings: Vec::new(),
-            cells,
-        }
+        Self { section, headings: Vec::new(), cells }
     }
 
     fn add(
@@ -345,17 +291,9 @@ impl<'a> Columns<'a> {
         }
         let (text, title) = heading;
         let errors = cells.iter().flatten().any(|c| !c.error.is_empty());
-        self.headings.push(Heading {
-            text,
-            title,
-            floor,
-            errors,
-        });
+        self.headings.push(Heading { text, title, floor, errors });
         for (i, (line, cell)) in self.cells.iter_mut().zip(cells).enumerate() {
-            line.push(Cell {
-                best: best == Some(i),
-                ..cell.unwrap_or_default()
-            });
+            line.push(Cell { best: best == Some(i), ..cell.unwrap_or_default() });
         }
     }
 
@@ -365,21 +303,13 @@ impl<'a> Columns<'a> {
         let floor = section.floor(name).map(|f| significant(scale * f, 2));
         self.add(heading, floor, section.best(name), |r| {
             let m = r.metric(name)?;
-            Some(split(
-                "",
-                &plus_minus(scale * m.value?, m.stderr.map(|s| scale * s)),
-            ))
+            Some(split("", &plus_minus(scale * m.value?, m.stderr.map(|s| scale * s))))
         });
     }
 
     /// Text without an error or a floor.
     fn text(&mut self, heading: (&'static str, &'static str), text: impl Fn(&Row) -> Option<String>) {
-        self.add(heading, None, None, |r| {
-            Some(Cell {
-                value: text(r)?,
-                ..Cell::default()
-            })
-        });
+        self.add(heading, None, None, |r| Some(Cell { value: text(r)?, ..Cell::default() }));
     }
 
     fn table(self) -> Table {
@@ -405,64 +335,29 @@ impl<'a> Columns<'a> {
 /// How good: likelihood and samples.
 fn quality(section: &Section<'_>) -> Table {
     let mut t = Columns::of(section);
-    let nll = if section.unit() == Some("bits_per_dim") {
-        "bits/dim"
-    } else {
-        "NLL"
-    };
-    let heading = (
-        nll,
-        "negative log-likelihood per test example; ≤ and ≥ say on which side the truth lies",
-    );
-    t.add(
-        heading,
-        section.entropy().map(|e| fixed(e, 4)),
-        section.first(),
-        |r| {
-            let l = r.likelihood.as_ref()?;
-            Some(split(l.kind.sign(), &plus_minus(l.value, Some(l.stderr))))
-        },
-    );
+    let nll = if section.unit() == Some("bits_per_dim") { "bits/dim" } else { "NLL" };
+    let heading = (nll, "negative log-likelihood per test example; ≤ and ≥ say on which side the truth lies");
+    t.add(heading, section.entropy().map(|e| fixed(e, 4)), section.first(), |r| {
+        let l = r.likelihood.as_ref()?;
+        Some(split(l.kind.sign(), &plus_minus(l.value, Some(l.stderr))))
+    });
     let heading = ("above floor", "nats above the entropy of the data");
     t.add(heading, section.entropy().map(|_| "0".into()), None, |r| {
         let sign = r.likelihood.as_ref().map_or("", |l| l.kind.sign());
         Some(split(sign, section::excess(r)?.trim_start_matches(sign)))
     });
-    t.metric(
-        "mmd2",
-        1e3,
-        ("MMD² ·10³", "squared maximum mean discrepancy, in thousandths"),
-    );
-    t.metric(
-        "energy_distance",
-        1e3,
-        ("energy ·10³", "energy distance, in thousandths"),
-    );
-    t.metric(
-        "sliced_w2",
-        1.0,
-        ("sliced W2", "sliced Wasserstein distance of order 2"),
-    );
+    t.metric("mmd2", 1e3, ("MMD² ·10³", "squared maximum mean discrepancy, in thousandths"));
+    t.metric("energy_distance", 1e3, ("energy ·10³", "energy distance, in thousandths"));
+    t.metric("sliced_w2", 1.0, ("sliced W2", "sliced Wasserstein distance of order 2"));
     t.metric("w2", 1.0, ("W2", "exact Wasserstein distance of order 2"));
     let floor = section.floor("mode_coverage").map(|f| fixed(f, 0));
-    t.add(
-        ("modes", "modes that get at least a tenth of their mass"),
-        floor,
-        None,
-        |r| {
-            Some(Cell {
-                value: section::modes(r)?,
-                ..Cell::default()
-            })
-        },
-    );
+    t.add(("modes", "modes that get at least a tenth of their mass"), floor, None, |r| {
+        Some(Cell { value: section::modes(r)?, ..Cell::default() })
+    });
     t.metric(
         "mode_error",
         1.0,
-        (
-            "mode error",
-            "total variation between the shares of the modes and their masses",
-        ),
+        ("mode error", "total variation between the shares of the modes and their masses"),
     );
     t.table()
 }
@@ -473,26 +368,18 @@ fn cost(section: &Section<'_>) -> Table {
     t.text(("parameters", "number of trained parameters"), |r| {
         Some(short(r.parameters.filter(|p| *p > 0)? as f64))
     });
-    t.text(("training", "seconds of pure training"), |r| {
-        Some(seconds(r.train.as_ref()?.seconds))
-    });
-    t.text(("steps", "training steps"), |r| {
-        Some(short(r.train.as_ref()?.steps as f64))
-    });
-    t.text(
-        ("steps/s", "training steps per second"),
-        section::steps_per_second,
-    );
+    t.text(("training", "seconds of pure training"), |r| Some(seconds(r.train.as_ref()?.seconds)));
+    t.text(("steps", "training steps"), |r| Some(short(r.train.as_ref()?.steps as f64)));
+    t.text(("steps/s", "training steps per second"), section::steps_per_second);
     t.text(("memory", "peak resident memory of training"), |r| {
         Some(bytes(r.train.as_ref()?.peak_rss_bytes?))
     });
     t.text(("samples/s", "samples per second of the judged sampler"), |r| {
         Some(short(r.sampling.first()?.examples_per_second?))
     });
-    t.text(
-        ("evaluations", "network evaluations per sample, as counted"),
-        |r| Some(r.sampling.first()?.evaluations.to_string()),
-    );
+    t.text(("evaluations", "network evaluations per sample, as counted"), |r| {
+        Some(r.sampling.first()?.evaluations.to_string())
+    });
     t.text(("first sample", "seconds until a single sample stands"), |r| {
         Some(seconds(r.sampling.first()?.seconds_to_first?))
     });
@@ -502,15 +389,8 @@ fn cost(section: &Section<'_>) -> Table {
 /// A value and its error, set apart.
 fn split(sign: &'static str, text: &str) -> Cell {
     let (value, error) = text.split_once('±').unwrap_or((text, ""));
-    let value = value
-        .strip_prefix('-')
-        .map_or(value.to_string(), |v| format!("−{v}"));
-    Cell {
-        sign,
-        value,
-        error: error.to_string(),
-        best: false,
-    }
+    let value = value.strip_prefix('-').map_or(value.to_string(), |v| format!("−{v}"));
+    Cell { sign, value, error: error.to_string(), best: false }
 }
 
 fn drawing(section: &Section<'_>, axis: Axis) -> Drawing {
@@ -565,11 +445,7 @@ impl Pictures {
     /// The samples of a run as a PNG in base64, whose letters need no escaping.
     fn draw(&self, folder: &Path) -> Option<String> {
         let x = samples(folder)?;
-        let x = if x.rank() == 4 {
-            x.narrow(0, 0, x.dim(0).ok()?.min(64)).ok()?
-        } else {
-            x
-        };
+        let x = if x.rank() == 4 { x.narrow(0, 0, x.dim(0).ok()?.min(64)).ok()? } else { x };
         let png = pictures::samples(&x, self.window).ok()?.png().ok()?;
         Some(base64(&png))
     }
@@ -580,11 +456,7 @@ fn samples(folder: &Path) -> Option<Tensor> {
     const MOST: u64 = 64 << 20;
     let path = folder.join("samples").join("samples.npy");
     let small = std::fs::metadata(&path).ok()?.len() <= MOST;
-    if small {
-        crate::samples::read(&path, None).ok()
-    } else {
-        None
-    }
+    if small { crate::samples::read(&path, None).ok() } else { None }
 }
 
 /// RFC 4648, with padding.
@@ -592,11 +464,7 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for part in bytes.chunks(3) {
-        let word = part
-            .iter()
-            .chain([0; 2].iter())
-            .take(3)
-            .fold(0u32, |w, b| (w << 8) | u32::from(*b));
+        let word = part.iter().chain([0; 2].iter()).take(3).fold(0u32, |w, b| (w << 8) | u32::from(*b));
         for i in 0..4 {
             let letter = LETTERS[(word >> (18 - 6 * i)) as usize & 63];
             out.push(if i <= part.len() { letter as char } else { '=' });
@@ -610,19 +478,12 @@ fn card(folder: &Path, section: &Section<'_>, row: &Row, pictures: &Pictures) ->
     let mut facts = Vec::new();
     if let Some(l) = &row.likelihood {
         let of = if l.kind == Kind::Exact { "exact" } else { "" };
-        let name = if l.unit == "bits_per_dim" {
-            "bits/dim"
-        } else {
-            "NLL"
-        };
+        let name = if l.unit == "bits_per_dim" { "bits/dim" } else { "NLL" };
         facts.push(fact(format!("{name} {of}").trim(), section::likelihood(l)));
         facts.push(fact("by", printable(&l.method)));
     }
     if let Some(t) = &row.train {
-        facts.push(fact(
-            "trained",
-            format!("{} steps in {}", short(t.steps as f64), seconds(t.seconds)),
-        ));
+        facts.push(fact("trained", format!("{} steps in {}", short(t.steps as f64), seconds(t.seconds))));
     }
     if row.weights == "ema" {
         facts.push(fact("weights", "averaged"));
@@ -665,11 +526,7 @@ fn reproduction(section: &Section<'_>, row: &Row) -> Reproduction {
     facts.extend(digest("recipe", &row.recipe_sha256));
     facts.extend(digest("commit", &row.commit));
     let seed = seed(section, row).map_or(String::new(), |s| format!(", seed {s}"));
-    Reproduction {
-        model: format!("{}{seed}", printable(&section::name(row))),
-        command,
-        facts,
-    }
+    Reproduction { model: format!("{}{seed}", printable(&section::name(row))), command, facts }
 }
 
 #[cfg(test)]
@@ -680,10 +537,7 @@ mod tests {
     #[test]
     fn base64_is_that_of_the_standard() {
         let got = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|s| base64(s.as_bytes()));
-        assert_eq!(
-            got,
-            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]
-        );
+        assert_eq!(got, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
         assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
     }
 

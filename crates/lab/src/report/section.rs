@@ -26,19 +26,14 @@ pub(super) fn sections(rows: &[Row]) -> Vec<Section<'_>> {
             names.push(&row.dataset);
         }
     }
-    names
-        .into_iter()
-        .map(|name| section(name, rows.iter().filter(|r| r.dataset == name).collect()))
-        .collect()
+    names.into_iter().map(|name| section(name, rows.iter().filter(|r| r.dataset == name).collect())).collect()
 }
 
 fn section<'a>(dataset: &'a str, rows: Vec<&'a Row>) -> Section<'a> {
     let all = ranks(&rows);
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by(|&a, &b| {
-        place(rows[a], all[a])
-            .partial_cmp(&place(rows[b], all[b]))
-            .unwrap_or(Ordering::Equal)
+        place(rows[a], all[a]).partial_cmp(&place(rows[b], all[b])).unwrap_or(Ordering::Equal)
     });
     let models = || rows.iter().filter(|r| r.family != "baseline");
     let many_seeds = models().any(|r| models().any(|o| o.seed != r.seed));
@@ -79,11 +74,7 @@ impl<'a> Section<'a> {
 
     /// The floor of a metric: that of the model with the largest sample.
     pub(super) fn floor(&self, metric: &str) -> Option<f64> {
-        let with_floor = self
-            .rows
-            .iter()
-            .filter_map(|r| r.metric(metric))
-            .filter(|m| m.floor.is_some());
+        let with_floor = self.rows.iter().filter_map(|r| r.metric(metric)).filter(|m| m.floor.is_some());
         with_floor.max_by_key(|m| m.n).and_then(|m| m.floor)
     }
 
@@ -134,27 +125,16 @@ pub(super) fn excess(row: &Row) -> Option<String> {
         _ => (l.value - l.floor?, Some(l.stderr)),
     };
     let digits = |s: f64| {
-        if s > 0.0 {
-            (1.0 - s.log10().floor()).clamp(0.0, 3.0) as usize
-        } else {
-            3
-        }
+        if s > 0.0 { (1.0 - s.log10().floor()).clamp(0.0, 3.0) as usize } else { 3 }
     };
-    Some(format!(
-        "{}{}",
-        l.kind.sign(),
-        fixed(value, stderr.map_or(3, digits))
-    ))
+    Some(format!("{}{}", l.kind.sign(), fixed(value, stderr.map_or(3, digits))))
 }
 
 /// `8/8`.
 pub(super) fn modes(row: &Row) -> Option<String> {
     let m = row.metric("mode_coverage")?;
     let covered = fixed(m.value?, 0);
-    Some(m.floor.map_or_else(
-        || covered.clone(),
-        |floor| format!("{covered}/{}", fixed(floor, 0)),
-    ))
+    Some(m.floor.map_or_else(|| covered.clone(), |floor| format!("{covered}/{}", fixed(floor, 0))))
 }
 
 /// A metric in thousandths, for MMD².
@@ -178,11 +158,9 @@ pub(super) fn samples_per_second(row: &Row) -> Option<String> {
 pub(super) fn note(row: &Row) -> Option<String> {
     match (&row.reason, row.status) {
         (None, Status::Ok) => None,
-        (reason, status) => Some(format!(
-            "{}: {}",
-            status.name(),
-            reason.as_deref().unwrap_or("no reason given")
-        )),
+        (reason, status) => {
+            Some(format!("{}: {}", status.name(), reason.as_deref().unwrap_or("no reason given")))
+        }
     }
 }
 
@@ -195,14 +173,7 @@ pub(super) mod tests {
 
     fn measured(value: f64, stderr: f64, unit: &str, better: Better, floor: f64) -> Measurement {
         let (value, stderr, floor) = (Some(value), Some(stderr), Some(floor));
-        Measurement {
-            value,
-            stderr,
-            n: 2000,
-            unit: unit.into(),
-            better,
-            floor,
-        }
+        Measurement { value, stderr, n: 2000, unit: unit.into(), better, floor }
     }
 
     /// A row on `gaussians8` with everything that a toy has.
@@ -228,27 +199,12 @@ pub(super) mod tests {
         Row {
             likelihood,
             quality: vec![
-                (
-                    "mmd2".into(),
-                    measured(mmd2, 0.00012, "1", Better::Lower, 0.00003),
-                ),
-                (
-                    "energy_distance".into(),
-                    measured(3.0 * mmd2, 0.0004, "1", Better::Lower, 0.0001),
-                ),
-                (
-                    "sliced_w2".into(),
-                    measured(0.4 * w2, 0.02, "1", Better::Lower, 0.08),
-                ),
+                ("mmd2".into(), measured(mmd2, 0.00012, "1", Better::Lower, 0.00003)),
+                ("energy_distance".into(), measured(3.0 * mmd2, 0.0004, "1", Better::Lower, 0.0001)),
+                ("sliced_w2".into(), measured(0.4 * w2, 0.02, "1", Better::Lower, 0.08)),
                 ("w2".into(), measured(w2, 0.03, "1", Better::Lower, 0.281)),
-                (
-                    "mode_coverage".into(),
-                    measured(covered, 0.0, "modes", Better::Higher, 8.0),
-                ),
-                (
-                    "mode_error".into(),
-                    measured(off, 0.01, "1", Better::Lower, 0.021),
-                ),
+                ("mode_coverage".into(), measured(covered, 0.0, "modes", Better::Higher, 8.0)),
+                ("mode_error".into(), measured(off, 0.01, "1", Better::Lower, 0.021)),
             ],
             sampling: vec![Sampling {
                 sampler: "default".into(),
@@ -311,20 +267,8 @@ pub(super) mod tests {
                 [0.00009, 0.291, 8.0, 0.021, 21_000.0],
                 40,
             ),
-            toy(
-                "vae",
-                "vae",
-                Some((LowerBound, 3.0124, 0.0091, None)),
-                [0.0042, 0.41, 8.0, 0.04, 1.3e6],
-                1,
-            ),
-            toy(
-                "ebm",
-                "pcd",
-                Some((UpperBound, 3.2, 0.031, None)),
-                [0.0122, 0.71, 7.0, 0.09, 3100.0],
-                200,
-            ),
+            toy("vae", "vae", Some((LowerBound, 3.0124, 0.0091, None)), [0.0042, 0.41, 8.0, 0.04, 1.3e6], 1),
+            toy("ebm", "pcd", Some((UpperBound, 3.2, 0.031, None)), [0.0122, 0.71, 7.0, 0.09, 3100.0], 200),
             toy("gan", "ns-gan", None, [0.0301, 0.92, 6.0, 0.19, 1.4e6], 1),
             below,
             diverged,
@@ -335,37 +279,22 @@ pub(super) mod tests {
     fn the_reference_leads_then_ranks_then_the_rest() {
         let rows = zoo();
         let all = sections(&rows);
-        assert_eq!(
-            all.iter().map(|s| s.dataset).collect::<Vec<_>>(),
-            ["gaussians8", "glyphs{size=14}"]
-        );
+        assert_eq!(all.iter().map(|s| s.dataset).collect::<Vec<_>>(), ["gaussians8", "glyphs{size=14}"]);
         let names: Vec<&str> = all[0].rows.iter().map(|r| r.model.as_str()).collect();
-        assert_eq!(
-            names,
-            ["real", "linear", "realnvp", "vae", "pcd", "ns-gan", "ddpm"]
-        );
+        assert_eq!(names, ["real", "linear", "realnvp", "vae", "pcd", "ns-gan", "ddpm"]);
         assert_eq!(all[0].entropy(), Some(2.8301));
         assert!(all[0].first().is_none(), "linear and realnvp overlap");
         assert_eq!(all[0].best("mmd2"), None);
-        assert_eq!(
-            note(all[1].rows[0]).map(|n| n.starts_with("diverged: vae diverged")),
-            Some(true)
-        );
+        assert_eq!(note(all[1].rows[0]).map(|n| n.starts_with("diverged: vae diverged")), Some(true));
     }
 
     #[test]
     fn cells_say_what_they_know() {
         let rows = zoo();
-        assert_eq!(
-            likelihood(rows[3].likelihood.as_ref().expect("one")),
-            "≤3.0124±.0091"
-        );
+        assert_eq!(likelihood(rows[3].likelihood.as_ref().expect("one")), "≤3.0124±.0091");
         assert_eq!(excess(&rows[3]).as_deref(), Some("≤0.182"));
         assert_eq!(modes(&rows[4]).as_deref(), Some("7/8"));
         assert_eq!(samples_per_second(&rows[2]).as_deref(), Some("21.0k @40"));
-        assert_eq!(
-            (excess(&rows[5]), modes(&rows[7]), steps_per_second(&rows[0])),
-            (None, None, None)
-        );
+        assert_eq!((excess(&rows[5]), modes(&rows[7]), steps_per_second(&rows[0])), (None, None, None));
     }
 }

@@ -21,18 +21,11 @@ pub const NAMES: [&str; 4] = [
 
 pub fn pixels(train: bool) -> Vec<u8> {
     let (name, rows) = if train { ("train", TRAIN) } else { ("test", TEST) };
-    Noise::new(1)
-        .fork(name)
-        .words(rows * PIXELS)
-        .iter()
-        .map(|w| (w >> 24) as u8)
-        .collect()
+    Noise::new(1).fork(name).words(rows * PIXELS).iter().map(|w| (w >> 24) as u8).collect()
 }
 
 pub fn labels(train: bool) -> Vec<u8> {
-    (0..if train { TRAIN } else { TEST })
-        .map(|i| (i * 7 % 10) as u8)
-        .collect()
+    (0..if train { TRAIN } else { TEST }).map(|i| (i * 7 % 10) as u8).collect()
 }
 
 /// Written out by hand, so that the project's writer is not its own judge.

@@ -139,11 +139,7 @@ impl Ais {
     ) -> Result<AisEstimate> {
         let event = x.dims().get(1..).unwrap_or_default().to_vec();
         self.check(base, &event)?;
-        let path = Path {
-            target,
-            base,
-            event: &event,
-        };
+        let path = Path { target, base, event: &event };
         let plan = self.plan(&path, noise)?;
         self.run(&path, plan, Some(x), noise)
     }
@@ -151,11 +147,7 @@ impl Ais {
     fn check(&self, base: &Gaussian, event: &[usize]) -> Result<()> {
         let d: usize = event.iter().product();
         if d != base.dimension() || event.is_empty() {
-            return Err(Error::data(
-                "event",
-                format!("{} numbers, as the base has", base.dimension()),
-                d,
-            ));
+            return Err(Error::data("event", format!("{} numbers, as the base has", base.dimension()), d));
         }
         for (key, value) in [("chains", self.chains), ("transitions", self.transitions)] {
             if value == 0 {
@@ -173,11 +165,7 @@ impl Ais {
                 if rises && ends {
                     return Ok(());
                 }
-                Err(Error::config(
-                    "temperatures",
-                    "numbers rising from 0 to 1",
-                    format!("{betas:?}"),
-                ))
+                Err(Error::config("temperatures", "numbers rising from 0 to 1", format!("{betas:?}")))
             }
             _ => Ok(()),
         }
@@ -197,11 +185,7 @@ impl Ais {
         if self.pilot_chains == 0 || !pilot_needed {
             let betas = given.unwrap_or_else(|| even(rungs));
             let steps = vec![start; betas.len()];
-            return Ok(Plan {
-                betas,
-                steps,
-                evaluations: 0,
-            });
+            return Ok(Plan { betas, steps, evaluations: 0 });
         }
         // Squares crowd the pilot's temperatures where the energy of the base's draws varies most.
         let pilot_betas = match &given {
@@ -212,16 +196,9 @@ impl Ais {
         let betas = given.unwrap_or_else(|| balance(&pilot.betas, &pilot.spread, rungs));
         let steps = match self.step {
             Some(step) => vec![step; betas.len()],
-            None => betas
-                .iter()
-                .map(|b| interpolate(&pilot.betas, &pilot.log_steps, *b).exp())
-                .collect(),
+            None => betas.iter().map(|b| interpolate(&pilot.betas, &pilot.log_steps, *b).exp()).collect(),
         };
-        Ok(Plan {
-            betas,
-            steps,
-            evaluations: pilot.evaluations,
-        })
+        Ok(Plan { betas, steps, evaluations: pilot.evaluations })
     }
 
     /// One annealing run whose step size follows the acceptance (Robbins–Monro) and which notes the spread of
@@ -237,11 +214,7 @@ impl Ais {
         let mut log_step = start.ln();
         let (mut spread, mut log_steps) = (vec![], vec![]);
         for (k, &beta) in betas.iter().enumerate() {
-            let transitions = if k == 1 {
-                self.transitions.max(20)
-            } else {
-                self.transitions
-            };
+            let transitions = if k == 1 { self.transitions.max(20) } else { self.transitions };
             for _ in 0..if k == 0 { 0 } else { transitions } {
                 let acceptance = path.transition(&mut walkers, beta, log_step.exp(), noise)?;
                 log_step += 0.5 * (Moments::of(&acceptance).mean() - TARGET_ACCEPTANCE);
@@ -251,12 +224,7 @@ impl Ais {
             spread.push(Moments::of(&gaps).variance().sqrt());
             log_steps.push(log_step);
         }
-        Ok(Pilot {
-            betas,
-            spread,
-            log_steps,
-            evaluations,
-        })
+        Ok(Pilot { betas, spread, log_steps, evaluations })
     }
 
     /// The run proper: forward from the base, or backward from `samples`.
@@ -299,21 +267,13 @@ impl Ais {
             ends.push(path.event_of(&path.base.colour(&walkers.z)?)?);
         }
         if let Some(i) = log_weights.iter().position(|w| w.is_nan()) {
-            return Err(Error::data(
-                "energy during annealing",
-                "a number",
-                format!("NaN in chain {i}"),
-            ));
+            return Err(Error::data("energy during annealing", "a number", format!("NaN in chain {i}")));
         }
         // In reverse the weights estimate 1/Z.
         let sign = if samples.is_none() { 1.0 } else { -1.0 };
         let signed: Vec<f64> = log_weights.iter().map(|w| sign * w).collect();
         let (log_mean, standard_error) = log_mean_weight(&signed);
-        let rates: Vec<f64> = acceptance
-            .iter()
-            .filter(|m| m.count() > 0)
-            .map(Moments::mean)
-            .collect();
+        let rates: Vec<f64> = acceptance.iter().filter(|m| m.count() > 0).map(Moments::mean).collect();
         Ok(AisEstimate {
             log_z: sign * log_mean,
             standard_error,
@@ -370,12 +330,7 @@ impl Path<'_> {
         let target = (energy.detach().to_dtype(DType::F64)? - self.base.log_det())?;
         let gradient = self.base.pull_gradient(&gradient.detach().reshape(z.shape())?)?;
         let base = math::log_standard_normal(&z.to_dtype(DType::F64)?)?.neg()?;
-        Ok(Walkers {
-            z,
-            base,
-            target,
-            gradient,
-        })
+        Ok(Walkers { z, base, target, gradient })
     }
 
     /// One MALA transition of every chain at temperature `beta`; the acceptance probabilities.
@@ -405,15 +360,8 @@ impl Walkers {
 
 /// `rungs + 1` temperatures at equal steps of ∫ (spread + a tenth of its mean) dβ.
 fn balance(betas: &[f64], spread: &[f64], rungs: usize) -> Vec<f64> {
-    let finite = spread
-        .iter()
-        .copied()
-        .filter(|s| s.is_finite())
-        .fold(0.0, f64::max);
-    let spread: Vec<f64> = spread
-        .iter()
-        .map(|s| if s.is_finite() { *s } else { finite })
-        .collect();
+    let finite = spread.iter().copied().filter(|s| s.is_finite()).fold(0.0, f64::max);
+    let spread: Vec<f64> = spread.iter().map(|s| if s.is_finite() { *s } else { finite }).collect();
     let area = |i: usize| 0.5 * (spread[i] + spread[i + 1]) * (betas[i + 1] - betas[i]);
     let total: f64 = (0..betas.len() - 1).map(area).sum();
     // The floor keeps temperatures everywhere, also where the pilot run saw no spread at all.
@@ -423,9 +371,8 @@ fn balance(betas: &[f64], spread: &[f64], rungs: usize) -> Vec<f64> {
         length.push(length[i] + area(i) + floor * (betas[i + 1] - betas[i]));
     }
     let whole = length[betas.len() - 1];
-    let mut placed: Vec<f64> = (0..=rungs)
-        .map(|k| interpolate(&length, betas, whole * k as f64 / rungs as f64))
-        .collect();
+    let mut placed: Vec<f64> =
+        (0..=rungs).map(|k| interpolate(&length, betas, whole * k as f64 / rungs as f64)).collect();
     placed[0] = 0.0;
     placed[rungs] = 1.0;
     placed
@@ -435,11 +382,7 @@ fn balance(betas: &[f64], spread: &[f64], rungs: usize) -> Vec<f64> {
 fn interpolate(xs: &[f64], ys: &[f64], x: f64) -> f64 {
     let right = xs.partition_point(|v| *v < x).clamp(1, xs.len() - 1);
     let (a, b) = (xs[right - 1], xs[right]);
-    let share = if b > a {
-        ((x - a) / (b - a)).clamp(0.0, 1.0)
-    } else {
-        0.0
-    };
+    let share = if b > a { ((x - a) / (b - a)).clamp(0.0, 1.0) } else { 0.0 };
     ys[right - 1] + share * (ys[right] - ys[right - 1])
 }
 
@@ -472,33 +415,15 @@ mod tests {
 
     #[test]
     fn annealing_agrees_with_quadrature() -> Result<()> {
-        let judge = Quadrature {
-            dtype: DType::F64,
-            ..Quadrature::around(&[(-5.0, 5.0), (-5.0, 5.0)])
-        };
+        let judge = Quadrature { dtype: DType::F64, ..Quadrature::around(&[(-5.0, 5.0), (-5.0, 5.0)]) };
         let truth = judge.of_energy(&DoubleWell)?.log_z;
         let base = Gaussian::full(&[0.2, -0.1], &[1.5, 0.3, 0.3, 1.2], DType::F64, &Device::Cpu)?;
         for (i, ladder) in [Ladder::Balanced(60), Ladder::Even(60)].into_iter().enumerate() {
-            let ais = Ais {
-                chains: 1000,
-                ladder,
-                ..Ais::default()
-            };
+            let ais = Ais { chains: 1000, ladder, ..Ais::default() };
             let got = ais.estimate(&DoubleWell, &base, &[2], &mut Noise::new(i as u64))?;
-            assert!(
-                (got.log_z - truth).abs() < 4.0 * got.standard_error,
-                "{} {truth}",
-                got.log_z
-            );
-            assert!(
-                got.standard_error < 0.02 && got.effective_sample_size > 700.0,
-                "{got:?}"
-            );
-            assert!(
-                (got.acceptance - TARGET_ACCEPTANCE).abs() < 0.1,
-                "{}",
-                got.acceptance
-            );
+            assert!((got.log_z - truth).abs() < 4.0 * got.standard_error, "{} {truth}", got.log_z);
+            assert!(got.standard_error < 0.02 && got.effective_sample_size > 700.0, "{got:?}");
+            assert!((got.acceptance - TARGET_ACCEPTANCE).abs() < 0.1, "{}", got.acceptance);
             let bootstrap = got.bootstrap_error(400, &mut Noise::new(7))?;
             assert!((bootstrap / got.standard_error - 1.0).abs() < 0.25, "{bootstrap}");
         }
@@ -509,60 +434,33 @@ mod tests {
     #[test]
     fn forward_and_reverse_enclose_a_known_constant() -> Result<()> {
         let d = 16;
-        let side = |s: f64| {
-            (0..d)
-                .map(|j| s * if j % 2 == 0 { 0.5 } else { -0.3 })
-                .collect::<Vec<_>>()
-        };
+        let side = |s: f64| (0..d).map(|j| s * if j % 2 == 0 { 0.5 } else { -0.3 }).collect::<Vec<_>>();
         let target = Mixture {
             weights: vec![0.4, 0.6],
             means: vec![side(1.0), side(-1.0)],
             variances: vec![0.3, 0.5],
             log_z: -12.3,
         };
-        let ais = Ais {
-            chains: 300,
-            ladder: Ladder::Balanced(150),
-            ..Ais::default()
-        };
+        let ais = Ais { chains: 300, ladder: Ladder::Balanced(150), ..Ais::default() };
         let mut noise = Noise::new(3);
         let forward = ais.estimate(&target, &standard(d)?, &[d], &mut noise)?;
-        assert!(
-            (forward.log_z - target.log_z).abs() < 4.0 * forward.standard_error,
-            "{}",
-            forward.log_z
-        );
+        assert!((forward.log_z - target.log_z).abs() < 4.0 * forward.standard_error, "{}", forward.log_z);
         assert!(forward.standard_error < 0.15, "{}", forward.standard_error);
         let exact = target.sample(300, &mut noise)?;
         let reverse = ais.reverse(&target, &standard(d)?, &exact, &mut noise)?;
-        assert!(
-            (reverse.log_z - target.log_z).abs() < 4.0 * reverse.standard_error,
-            "{}",
-            reverse.log_z
-        );
+        assert!((reverse.log_z - target.log_z).abs() < 4.0 * reverse.standard_error, "{}", reverse.log_z);
         let slack = 4.0 * forward.standard_error.hypot(reverse.standard_error);
         assert!(forward.log_z < reverse.log_z + slack);
-        assert_eq!(
-            (forward.x.dims(), forward.log_weights.len()),
-            (&[300, d][..], 300)
-        );
+        assert_eq!((forward.x.dims(), forward.log_weights.len()), (&[300, d][..], 300));
         Ok(())
     }
 
     /// Where base and target agree every weight is exactly Z, whatever the chains do.
     #[test]
     fn no_distance_no_error() -> Result<()> {
-        let target = Mixture {
-            weights: vec![1.0],
-            means: vec![vec![0.0; 3]],
-            variances: vec![1.0],
-            log_z: 2.5,
-        };
-        let ais = Ais {
-            chains: 20,
-            ladder: Ladder::Balanced(5),
-            ..Ais::default()
-        };
+        let target =
+            Mixture { weights: vec![1.0], means: vec![vec![0.0; 3]], variances: vec![1.0], log_z: 2.5 };
+        let ais = Ais { chains: 20, ladder: Ladder::Balanced(5), ..Ais::default() };
         let got = ais.estimate(&target, &standard(3)?, &[3], &mut Noise::new(0))?;
         assert!((got.log_z - 2.5).abs() < 1e-12 && got.standard_error < 1e-12);
         assert!((got.effective_sample_size - 20.0).abs() < 1e-9 && !got.is_degenerate());
@@ -572,23 +470,12 @@ mod tests {
     /// E Ẑ = Z forward, and E 1/Ẑ = 1/Z in reverse, hold for any number of temperatures, even a single one.
     #[test]
     fn the_mean_weight_is_unbiased_for_short_ladders() -> Result<()> {
-        let target = Mixture {
-            weights: vec![1.0],
-            means: vec![vec![0.5]],
-            variances: vec![0.7],
-            log_z: 0.4,
-        };
+        let target = Mixture { weights: vec![1.0], means: vec![vec![0.5]], variances: vec![0.7], log_z: 0.4 };
         let mut noise = Noise::new(5);
         let exact = target.sample(20_000, &mut noise)?;
         for betas in [vec![0.0, 1.0], vec![0.0, 0.3, 1.0], vec![0.0, 0.1, 0.7, 1.0]] {
             let ladder = Ladder::Given(betas);
-            let ais = Ais {
-                chains: 20_000,
-                ladder,
-                step: Some(0.5),
-                pilot_chains: 0,
-                ..Ais::default()
-            };
+            let ais = Ais { chains: 20_000, ladder, step: Some(0.5), pilot_chains: 0, ..Ais::default() };
             for got in [
                 ais.estimate(&target, &standard(1)?, &[1], &mut noise)?,
                 ais.reverse(&target, &standard(1)?, &exact, &mut noise)?,
@@ -605,58 +492,17 @@ mod tests {
         let base = standard(2)?;
         let fails =
             |ais: Ais, event: &[usize]| ais.estimate(&target, &base, event, &mut Noise::new(0)).is_err();
-        assert!(fails(
-            Ais {
-                chains: 0,
-                ..Ais::default()
-            },
-            &[2]
-        ));
-        assert!(fails(
-            Ais {
-                transitions: 0,
-                ..Ais::default()
-            },
-            &[2]
-        ));
-        assert!(fails(
-            Ais {
-                ladder: Ladder::Even(0),
-                ..Ais::default()
-            },
-            &[2]
-        ));
-        assert!(fails(
-            Ais {
-                ladder: Ladder::Given(vec![0.0, 0.5]),
-                ..Ais::default()
-            },
-            &[2]
-        ));
-        assert!(fails(
-            Ais {
-                step: Some(-1.0),
-                ..Ais::default()
-            },
-            &[2]
-        ));
+        assert!(fails(Ais { chains: 0, ..Ais::default() }, &[2]));
+        assert!(fails(Ais { transitions: 0, ..Ais::default() }, &[2]));
+        assert!(fails(Ais { ladder: Ladder::Even(0), ..Ais::default() }, &[2]));
+        assert!(fails(Ais { ladder: Ladder::Given(vec![0.0, 0.5]), ..Ais::default() }, &[2]));
+        assert!(fails(Ais { step: Some(-1.0), ..Ais::default() }, &[2]));
         assert!(fails(Ais::default(), &[3]));
         // Plain importance sampling of a far, narrow target.
-        let far = Mixture {
-            weights: vec![1.0],
-            means: vec![vec![6.0; 2]],
-            variances: vec![0.01],
-            log_z: 0.0,
-        };
-        let hopeless = Ais {
-            ladder: Ladder::Given(vec![0.0, 1.0]),
-            ..Ais::default()
-        };
-        assert!(
-            hopeless
-                .estimate(&far, &base, &[2], &mut Noise::new(0))?
-                .is_degenerate()
-        );
+        let far =
+            Mixture { weights: vec![1.0], means: vec![vec![6.0; 2]], variances: vec![0.01], log_z: 0.0 };
+        let hopeless = Ais { ladder: Ladder::Given(vec![0.0, 1.0]), ..Ais::default() };
+        assert!(hopeless.estimate(&far, &base, &[2], &mut Noise::new(0))?.is_degenerate());
         Ok(())
     }
 }

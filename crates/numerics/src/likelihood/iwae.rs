@@ -37,20 +37,14 @@ pub struct ImportanceEstimate {
 impl ImportanceEstimate {
     /// The bound as the contract's type; rows share no error.
     pub fn into_log_prob(self) -> LogProb {
-        LogProb {
-            values: self.values,
-            shared_error: 0.0,
-        }
+        LogProb { values: self.values, shared_error: 0.0 }
     }
 }
 
 impl ImportanceBound {
     /// `samples` importance samples, at most 16,384 rows at once.
     pub fn new(samples: usize) -> Self {
-        Self {
-            samples,
-            rows_at_once: 16_384,
-        }
+        Self { samples, rows_at_once: 16_384 }
     }
 
     /// The bound for every row of `x`, `(b, event…)`. Memory is bounded by `rows_at_once`, not by b·k.
@@ -145,20 +139,14 @@ mod tests {
     impl Encoder for Guess {
         fn sample_and_log_q(&self, x: &Tensor, noise: &mut Noise) -> Result<(Tensor, Tensor)> {
             let xi = noise.normal_like(x)?;
-            let log_q = xi
-                .sqr()?
-                .sum(1)?
-                .affine(-0.5, -self.sd.ln() - 0.5 * std::f64::consts::TAU.ln())?;
+            let log_q = xi.sqr()?.sum(1)?.affine(-0.5, -self.sd.ln() - 0.5 * std::f64::consts::TAU.ln())?;
             Ok((((x * self.gain)? + (xi * self.sd)?)?, log_q))
         }
     }
 
     fn posterior() -> Guess {
         let total = SLOPE * SLOPE + NOISE * NOISE;
-        Guess {
-            gain: SLOPE / total,
-            sd: NOISE / total.sqrt(),
-        }
+        Guess { gain: SLOPE / total, sd: NOISE / total.sqrt() }
     }
 
     fn evidence(x: f64) -> f64 {
@@ -188,29 +176,17 @@ mod tests {
     #[test]
     fn bounds_rise_with_k_toward_the_evidence() -> Result<()> {
         let right = posterior();
-        let wrong = Guess {
-            gain: right.gain * 0.7,
-            sd: right.sd * 1.4,
-        };
+        let wrong = Guess { gain: right.gain * 0.7, sd: right.sd * 1.4 };
         let x = data(2_000)?;
         let hosts = rows::host(&x)?;
         let mut last = (f64::NEG_INFINITY, 0.0);
         for k in [1, 4, 16, 64, 256] {
             let got = ImportanceBound::new(k).estimate(&wrong, &Linear, &x, &mut Noise::new(1))?;
-            let gaps: Vec<f64> = rows::host(&got.values)?
-                .iter()
-                .zip(&hosts)
-                .map(|(v, x)| v - evidence(*x))
-                .collect();
+            let gaps: Vec<f64> =
+                rows::host(&got.values)?.iter().zip(&hosts).map(|(v, x)| v - evidence(*x)).collect();
             let gap = Moments::of(&gaps);
-            assert!(
-                gap.mean() < 4.0 * gap.standard_error(),
-                "k = {k} exceeds the evidence"
-            );
-            assert!(
-                gap.mean() > last.0 - 4.0 * gap.standard_error().hypot(last.1),
-                "k = {k} falls"
-            );
+            assert!(gap.mean() < 4.0 * gap.standard_error(), "k = {k} exceeds the evidence");
+            assert!(gap.mean() > last.0 - 4.0 * gap.standard_error().hypot(last.1), "k = {k} falls");
             last = (gap.mean(), gap.standard_error());
             if k == 1 {
                 let kl = |x: &f64| {
@@ -235,20 +211,13 @@ mod tests {
     fn pieces_keep_every_example_with_its_own_weights() -> Result<()> {
         let x = data(7)?;
         for rows_at_once in [1, 3, 10, 1000] {
-            let bound = ImportanceBound {
-                samples: 5,
-                rows_at_once,
-            };
+            let bound = ImportanceBound { samples: 5, rows_at_once };
             let got = bound.estimate(&posterior(), &Linear, &x, &mut Noise::new(0))?;
             for (value, x) in rows::host(&got.values)?.iter().zip(rows::host(&x)?) {
                 assert!((value - evidence(x)).abs() < 1e-12);
             }
         }
-        assert!(
-            ImportanceBound::new(0)
-                .estimate(&posterior(), &Linear, &x, &mut Noise::new(0))
-                .is_err()
-        );
+        assert!(ImportanceBound::new(0).estimate(&posterior(), &Linear, &x, &mut Noise::new(0)).is_err());
         Ok(())
     }
 }

@@ -29,11 +29,7 @@ pub enum Divergence {
 impl Divergence {
     /// Exact up to three dimensions, `probes` Hutchinson probes beyond.
     pub fn for_dimension(d: usize, probes: usize) -> Self {
-        if d <= 3 {
-            Self::Exact
-        } else {
-            Self::Hutchinson(probes)
-        }
+        if d <= 3 { Self::Exact } else { Self::Hutchinson(probes) }
     }
 }
 
@@ -82,22 +78,14 @@ pub struct OdeEstimate {
 impl OdeEstimate {
     /// The values as the contract's type; rows share no error.
     pub fn into_log_prob(self) -> LogProb {
-        LogProb {
-            values: self.values,
-            shared_error: 0.0,
-        }
+        LogProb { values: self.values, shared_error: 0.0 }
     }
 }
 
 impl OdeLikelihood {
     /// `log p_0(x)` with the base N(0, I).
     pub fn log_prob(&self, velocity: &dyn Velocity, x: &Tensor, noise: &mut Noise) -> Result<OdeEstimate> {
-        self.log_prob_with(
-            velocity,
-            &|z| Ok(math::log_standard_normal(&z.to_dtype(DType::F64)?)?),
-            x,
-            noise,
-        )
+        self.log_prob_with(velocity, &|z| Ok(math::log_standard_normal(&z.to_dtype(DType::F64)?)?), x, noise)
     }
 
     /// `log p_0(x)` with a base given by its log-density, `(b, event…)` to `(b,)`.
@@ -123,23 +111,14 @@ impl OdeLikelihood {
         }
         let (mut values, mut errors, mut latents, mut evaluations) = (vec![], vec![], vec![], 0);
         for (start, rows) in rows::pieces(b, self.rows_at_once / copies.max(1)) {
-            let piece = self.piece(
-                velocity,
-                base,
-                &x.narrow(0, start, rows)?.contiguous()?,
-                copies,
-                noise,
-            )?;
+            let piece =
+                self.piece(velocity, base, &x.narrow(0, start, rows)?.contiguous()?, copies, noise)?;
             values.push(piece.values);
             errors.extend(piece.probe_error);
             latents.push(piece.latents);
             evaluations += piece.evaluations;
         }
-        let probe_error = if errors.is_empty() {
-            None
-        } else {
-            Some(Tensor::cat(&errors, 0)?)
-        };
+        let probe_error = if errors.is_empty() { None } else { Some(Tensor::cat(&errors, 0)?) };
         Ok(OdeEstimate {
             values: Tensor::cat(&values, 0)?,
             probe_error,
@@ -174,21 +153,11 @@ impl OdeLikelihood {
             }
             let traces =
                 math::sum_event(&(product * &probes)?.to_dtype(DType::F64)?)?.reshape((copies, b))?;
-            let divergence = if estimates == 1 {
-                traces.sum_keepdim(0)?
-            } else {
-                traces
-            };
+            let divergence = if estimates == 1 { traces.sum_keepdim(0)? } else { traces };
             Ok((v.narrow(0, 0, b)?, divergence))
         };
         let integral = Tensor::zeros((estimates, b), DType::F64, x.device())?;
-        let solution = integrate(
-            &self.scheme,
-            rhs,
-            (x.clone(), integral),
-            self.data_time,
-            self.base_time,
-        )?;
+        let solution = integrate(&self.scheme, rhs, (x.clone(), integral), self.data_time, self.base_time)?;
         let (latents, integrals) = solution.x;
         let base = base(&latents)?.to_dtype(DType::F64)?;
         let values = (base + integrals.mean(0)?)?;
@@ -199,12 +168,7 @@ impl OdeLikelihood {
         } else {
             None
         };
-        Ok(OdeEstimate {
-            values,
-            probe_error,
-            latents,
-            evaluations: solution.evaluations,
-        })
+        Ok(OdeEstimate { values, probe_error, latents, evaluations: solution.evaluations })
     }
 }
 
@@ -212,10 +176,7 @@ impl OdeLikelihood {
 fn unit_vectors(x: &Tensor) -> Result<Tensor> {
     let b = x.dim(0)?;
     let d = x.elem_count() / b;
-    let eye = Tensor::eye(d, x.dtype(), x.device())?
-        .unsqueeze(1)?
-        .broadcast_as((d, b, d))?
-        .contiguous()?;
+    let eye = Tensor::eye(d, x.dtype(), x.device())?.unsqueeze(1)?.broadcast_as((d, b, d))?.contiguous()?;
     let mut shape = x.dims().to_vec();
     shape[0] = d * b;
     Ok(eye.reshape(shape)?)
@@ -229,17 +190,11 @@ mod tests {
     use crate::targets::{Mixture, MixtureFlow};
 
     fn flow() -> MixtureFlow {
-        MixtureFlow {
-            mixture: Mixture::pair(),
-            rate: 3.0,
-        }
+        MixtureFlow { mixture: Mixture::pair(), rate: 3.0 }
     }
 
     fn tight() -> OdeLikelihood {
-        OdeLikelihood {
-            scheme: Scheme::adaptive(1e-10, 1e-10),
-            ..OdeLikelihood::default()
-        }
+        OdeLikelihood { scheme: Scheme::adaptive(1e-10, 1e-10), ..OdeLikelihood::default() }
     }
 
     fn base(flow: &MixtureFlow) -> impl Fn(&Tensor) -> Result<Tensor> {
@@ -254,10 +209,7 @@ mod tests {
         let mut noise = Noise::new(8);
         let x = flow.mixture.sample(60, &mut noise)?;
         let want = flow.mixture.log_densities(&x)?;
-        let fixed = OdeLikelihood {
-            scheme: Scheme::fixed(Solver::Rk4, 200),
-            ..tight()
-        };
+        let fixed = OdeLikelihood { scheme: Scheme::fixed(Solver::Rk4, 200), ..tight() };
         for likelihood in [tight(), fixed] {
             let got = likelihood.log_prob_with(&flow, &base(&flow), &x, &mut noise)?;
             for (got, want) in rows::host(&got.values)?.iter().zip(&want) {
@@ -277,10 +229,7 @@ mod tests {
         let likelihood = OdeLikelihood::default();
         let got = likelihood.log_prob_with(&flow, &base(&flow), &x.to_dtype(DType::F32)?, &mut noise)?;
         assert_eq!(got.values.dtype(), DType::F64);
-        for (got, want) in rows::host(&got.values)?
-            .iter()
-            .zip(flow.mixture.log_densities(&x)?)
-        {
+        for (got, want) in rows::host(&got.values)?.iter().zip(flow.mixture.log_densities(&x)?) {
             assert!((got - want).abs() < 1e-3, "{got} {want}");
         }
         Ok(())
@@ -293,39 +242,19 @@ mod tests {
         let x = flow.mixture.sample(300, &mut noise)?;
         let scheme = Scheme::fixed(Solver::Rk4, 20);
         let exact = OdeLikelihood { scheme, ..tight() };
-        let hutchinson = OdeLikelihood {
-            divergence: Divergence::Hutchinson(8),
-            ..exact
-        };
+        let hutchinson = OdeLikelihood { divergence: Divergence::Hutchinson(8), ..exact };
         let truth = rows::host(&exact.log_prob_with(&flow, &base(&flow), &x, &mut noise)?.values)?;
         let got = hutchinson.log_prob_with(&flow, &base(&flow), &x, &mut noise)?;
-        let errors = got
-            .probe_error
-            .as_ref()
-            .map(rows::host)
-            .transpose()?
-            .unwrap_or_default();
+        let errors = got.probe_error.as_ref().map(rows::host).transpose()?.unwrap_or_default();
         assert_eq!(errors.len(), 300);
-        let residuals: Vec<f64> = rows::host(&got.values)?
-            .iter()
-            .zip(&truth)
-            .map(|(a, b)| a - b)
-            .collect();
+        let residuals: Vec<f64> = rows::host(&got.values)?.iter().zip(&truth).map(|(a, b)| a - b).collect();
         let moments = Moments::of(&residuals);
-        assert!(
-            moments.mean().abs() < 4.0 * moments.standard_error(),
-            "{moments:?}"
-        );
+        assert!(moments.mean().abs() < 4.0 * moments.standard_error(), "{moments:?}");
         // Mean square error and mean squared stated error estimate the same number.
         let stated = Moments::of(&errors.iter().map(|e| e * e).collect::<Vec<_>>());
         let seen = Moments::of(&residuals.iter().map(|r| r * r).collect::<Vec<_>>());
         let error = 4.0 * stated.standard_error().hypot(seen.standard_error());
-        assert!(
-            (stated.mean() - seen.mean()).abs() < error,
-            "{} {}",
-            stated.mean(),
-            seen.mean()
-        );
+        assert!((stated.mean() - seen.mean()).abs() < error, "{} {}", stated.mean(), seen.mean());
         Ok(())
     }
 
@@ -333,20 +262,11 @@ mod tests {
     fn pieces_do_not_change_fixed_steps() -> Result<()> {
         let flow = flow();
         let x = flow.mixture.sample(7, &mut Noise::new(1))?;
-        let whole = OdeLikelihood {
-            scheme: Scheme::fixed(Solver::Heun, 5),
-            ..tight()
-        };
-        let pieces = OdeLikelihood {
-            rows_at_once: 4,
-            ..whole
-        };
+        let whole = OdeLikelihood { scheme: Scheme::fixed(Solver::Heun, 5), ..tight() };
+        let pieces = OdeLikelihood { rows_at_once: 4, ..whole };
         let values = |l: OdeLikelihood| rows::host(&l.log_prob(&flow, &x, &mut Noise::new(0))?.values);
         assert_eq!(values(whole)?, values(pieces)?);
-        let none = OdeLikelihood {
-            divergence: Divergence::Hutchinson(0),
-            ..whole
-        };
+        let none = OdeLikelihood { divergence: Divergence::Hutchinson(0), ..whole };
         assert!(none.log_prob(&flow, &x, &mut Noise::new(0)).is_err());
         Ok(())
     }

@@ -74,11 +74,7 @@ pub fn warp_of(options: &Table, section: &str) -> Result<f64> {
     if (1.0..=10.0).contains(&power) {
         Ok(power)
     } else {
-        Err(Error::config(
-            format!("{section}.warp"),
-            "a number from 1 to 10",
-            power,
-        ))
+        Err(Error::config(format!("{section}.warp"), "a number from 1 to 10", power))
     }
 }
 
@@ -96,10 +92,7 @@ impl<'a> OdeDensity<'a> {
         noise: &mut Noise,
     ) -> Result<Self> {
         let scheme = scheme_of(options, "eval")?;
-        let velocity = Warped {
-            velocity,
-            power: warp_of(options, "eval")?,
-        };
+        let velocity = Warped { velocity, power: warp_of(options, "eval")? };
         let divergence = Divergence::for_dimension(spec.dims(), config::get(options, "probes", "eval")?);
         let rows_at_once = if spec.image().is_some() { 128 } else { 8_192 };
         let likelihood = OdeLikelihood {
@@ -118,12 +111,7 @@ impl<'a> OdeDensity<'a> {
             Divergence::Hutchinson(k) => format!("hutchinson {k}"),
         };
         let evidence = Evidence::new(Kind::Estimate, format!("ode({detail}, {trace})"), spec.space);
-        let mut density = Self {
-            velocity,
-            scaling,
-            likelihood,
-            evidence,
-        };
+        let mut density = Self { velocity, scaling, likelihood, evidence };
         density.evidence.tolerance = Some(density.discretisation_error(spec, noise)?);
         Ok(density)
     }
@@ -133,28 +121,15 @@ impl<'a> OdeDensity<'a> {
         let n = if spec.image().is_some() { 4 } else { 64 };
         let z = noise.normal(spec.batch_shape(n), DType::F32, &Device::Cpu)?;
         let field = |t: f64, x: &Tensor| self.velocity.velocity(x, &rows::time(t, x)?);
-        let OdeLikelihood {
-            scheme,
-            data_time,
-            base_time,
-            ..
-        } = self.likelihood;
+        let OdeLikelihood { scheme, data_time, base_time, .. } = self.likelihood;
         let y = ode::integrate(&scheme, field, z, base_time, data_time)?.x;
         let coarser = match scheme.control {
             Control::Steps(n) => Scheme::fixed(scheme.solver, (n / 2).max(1)),
             Control::Tolerance { rtol, atol, .. } => Scheme::adaptive(10.0 * rtol, 10.0 * atol),
         };
-        let fine = self
-            .likelihood
-            .log_prob(&self.velocity, &y, &mut noise.fork("probes"))?
-            .values;
-        let coarse = OdeLikelihood {
-            scheme: coarser,
-            ..self.likelihood
-        };
-        let coarse = coarse
-            .log_prob(&self.velocity, &y, &mut noise.fork("probes"))?
-            .values;
+        let fine = self.likelihood.log_prob(&self.velocity, &y, &mut noise.fork("probes"))?.values;
+        let coarse = OdeLikelihood { scheme: coarser, ..self.likelihood };
+        let coarse = coarse.log_prob(&self.velocity, &y, &mut noise.fork("probes"))?.values;
         Ok((fine - coarse)?.abs()?.mean_all()?.to_scalar::<f64>()?)
     }
 }
@@ -167,10 +142,7 @@ impl Density for OdeDensity<'_> {
     fn log_prob(&self, batch: &Batch, noise: &mut Noise) -> Result<LogProb> {
         let y = self.scaling.forward(&batch.x)?;
         let estimate = self.likelihood.log_prob(&self.velocity, &y, noise)?;
-        Ok(LogProb {
-            values: (estimate.values + self.scaling.ladj())?,
-            shared_error: 0.0,
-        })
+        Ok(LogProb { values: (estimate.values + self.scaling.ladj())?, shared_error: 0.0 })
     }
 }
 
@@ -181,12 +153,7 @@ mod tests {
     use genzoo_core::Space;
 
     fn spec() -> DataSpec {
-        DataSpec {
-            shape: vec![2],
-            space: Space::Continuous,
-            classes: None,
-            range: None,
-        }
+        DataSpec { shape: vec![2], space: Space::Continuous, classes: None, range: None }
     }
 
     fn options(edit: impl Fn(&mut Table)) -> Table {
@@ -198,10 +165,7 @@ mod tests {
     /// Standardised coordinates of a mixture that was shifted and stretched: log p(x) is known in closed form.
     #[test]
     fn the_density_of_a_stretched_mixture_is_its_own() -> Result<()> {
-        let flow = MixtureFlow {
-            mixture: Mixture::pair(),
-            rate: 20.0,
-        };
+        let flow = MixtureFlow { mixture: Mixture::pair(), rate: 20.0 };
         let scaling = Standardizer::new(vec![3.0, -1.0], vec![2.0, 0.5], &spec())?;
         let y = flow.mixture.sample(50, &mut Noise::new(1))?;
         let x = y.broadcast_mul(&Tensor::new(&[2.0, 0.5], &Device::Cpu)?)?;
@@ -227,10 +191,7 @@ mod tests {
     /// The stated tolerance is the error of half the steps, so it bounds the error of the steps used.
     #[test]
     fn the_tolerance_covers_the_error() -> Result<()> {
-        let flow = MixtureFlow {
-            mixture: Mixture::pair(),
-            rate: 20.0,
-        };
+        let flow = MixtureFlow { mixture: Mixture::pair(), rate: 20.0 };
         let x = flow.mixture.sample(64, &mut Noise::new(1))?;
         let want = flow.mixture.log_densities(&x)?;
         for (solver, steps) in [("heun", 40), ("rk4", 20)] {
@@ -248,16 +209,9 @@ mod tests {
                 &mut Noise::new(2),
             )?;
             let tolerance = density.evidence().tolerance.unwrap_or(0.0);
-            let got = rows::host(
-                &density
-                    .log_prob(&Batch::of(x.clone()), &mut Noise::new(3))?
-                    .values,
-            )?;
+            let got = rows::host(&density.log_prob(&Batch::of(x.clone()), &mut Noise::new(3))?.values)?;
             let error = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).sum::<f64>() / 64.0;
-            assert!(
-                error < tolerance,
-                "{solver}: error {error}, tolerance {tolerance}"
-            );
+            assert!(error < tolerance, "{solver}: error {error}, tolerance {tolerance}");
         }
         Ok(())
     }
@@ -266,15 +220,11 @@ mod tests {
     fn options_that_cannot_work_are_named() {
         let e = |key: &str, value: i64| {
             let table = options(|t| drop(t.insert(key.into(), value.into())));
-            scheme_of(&table, "eval")
-                .map(|_| String::new())
-                .unwrap_or_else(|e| e.to_string())
+            scheme_of(&table, "eval").map(|_| String::new()).unwrap_or_else(|e| e.to_string())
         };
         assert!(e("steps", 0).contains("eval.steps: expected an integer ≥ 1, got 0"));
         let table = options(|t| drop(t.insert("solver".into(), "rk5".into())));
-        let message = scheme_of(&table, "eval")
-            .map(|_| String::new())
-            .unwrap_or_else(|e| e.to_string());
+        let message = scheme_of(&table, "eval").map(|_| String::new()).unwrap_or_else(|e| e.to_string());
         assert!(message.contains("did you mean 'rk4'"), "{message}");
     }
 }

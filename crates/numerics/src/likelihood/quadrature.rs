@@ -102,11 +102,7 @@ impl Quadrature {
             evaluations += n.pow(d as u32) as u64;
             self.sweep(log_density, bounds, n)
         };
-        let bounds = if self.automatic {
-            find_box(&mut sweep, &self.bounds)?
-        } else {
-            self.bounds.clone()
-        };
+        let bounds = if self.automatic { find_box(&mut sweep, &self.bounds)? } else { self.bounds.clone() };
         let mut n = 65;
         let mut last = summarise(&sweep(&bounds, n)?, &bounds, n)?;
         loop {
@@ -154,11 +150,7 @@ impl Quadrature {
             let x = Tensor::from_vec(points, (length, d), &self.device)?.to_dtype(self.dtype)?;
             let piece = rows::host(&log_density(&x)?)?;
             if piece.len() != length {
-                return Err(Error::data(
-                    "log-density of a grid",
-                    format!("{length} values"),
-                    piece.len(),
-                ));
+                return Err(Error::data("log-density of a grid", format!("{length} values"), piece.len()));
             }
             if let Some(i) = piece.iter().position(|v| v.is_nan() || *v == f64::INFINITY) {
                 let point = x.get(i)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
@@ -175,11 +167,7 @@ impl Quadrature {
 fn summarise(values: &[f64], bounds: &[(f64, f64)], n: usize) -> Result<(f64, f64)> {
     let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if max == f64::NEG_INFINITY {
-        return Err(Error::data(
-            "log-density of a grid",
-            "mass inside the box",
-            "−∞ everywhere",
-        ));
+        return Err(Error::data("log-density of a grid", "mass inside the box", "−∞ everywhere"));
     }
     let edge = |i: usize| if i == 0 || i == n - 1 { 0.5 } else { 1.0 };
     let (mut mass, mut first) = (0.0, 0.0);
@@ -210,9 +198,8 @@ fn find_box(
     let mut bounds = start.to_vec();
     for _ in 0..100 {
         let values = sweep(&bounds, COARSE)?;
-        let lines: Vec<Vec<f64>> = (0..bounds.len())
-            .map(|axis| marginal(&values, bounds.len(), axis))
-            .collect();
+        let lines: Vec<Vec<f64>> =
+            (0..bounds.len()).map(|axis| marginal(&values, bounds.len(), axis)).collect();
         let reached =
             |axis: usize, range: std::ops::Range<usize>| lines[axis][range].iter().sum::<f64>() > TAIL;
         let mut grown = false;
@@ -274,15 +261,7 @@ fn marginal(values: &[f64], d: usize, axis: usize) -> Vec<f64> {
     };
     let logs: Vec<f64> = (0..COARSE).map(|i| log_sum_exp(&line(i))).collect();
     let total = log_sum_exp(&logs);
-    logs.iter()
-        .map(|l| {
-            if total == f64::NEG_INFINITY {
-                0.0
-            } else {
-                (l - total).exp()
-            }
-        })
-        .collect()
+    logs.iter().map(|l| if total == f64::NEG_INFINITY { 0.0 } else { (l - total).exp() }).collect()
 }
 
 #[cfg(test)]
@@ -293,11 +272,7 @@ mod tests {
     use genzoo_core::Noise;
 
     fn double(bounds: &[(f64, f64)]) -> Quadrature {
-        Quadrature {
-            dtype: DType::F64,
-            tolerance: 1e-9,
-            ..Quadrature::around(bounds)
-        }
+        Quadrature { dtype: DType::F64, tolerance: 1e-9, ..Quadrature::around(bounds) }
     }
 
     #[test]
@@ -346,23 +321,12 @@ mod tests {
         let uniform = |x: &Tensor| {
             let values = rows::host(x)?;
             let inside = |v: f64| {
-                if (0.0..1.0).contains(&v) {
-                    0.0
-                } else {
-                    f64::NEG_INFINITY
-                }
+                if (0.0..1.0).contains(&v) { 0.0 } else { f64::NEG_INFINITY }
             };
             rows::tensor(values.into_iter().map(inside).collect(), x.device())
         };
-        let jump = Quadrature {
-            max_points: 10_000,
-            ..double(&[(-2.0, 3.1)])
-        }
-        .estimate(&uniform)?;
-        assert!(
-            jump.log_z.abs() < 4.0 * jump.log_z_error.max(1.0 / jump.points as f64),
-            "{jump:?}"
-        );
+        let jump = Quadrature { max_points: 10_000, ..double(&[(-2.0, 3.1)]) }.estimate(&uniform)?;
+        assert!(jump.log_z.abs() < 4.0 * jump.log_z_error.max(1.0 / jump.points as f64), "{jump:?}");
         Ok(())
     }
 

@@ -15,9 +15,7 @@ use crate::special::Moments;
 pub fn autocorrelation(chain: &[f64], max_lag: usize) -> Vec<f64> {
     let mean = Moments::of(chain).mean();
     let variance = autocovariance(chain, mean, 0);
-    (0..=max_lag)
-        .map(|lag| autocovariance(chain, mean, lag) / variance)
-        .collect()
+    (0..=max_lag).map(|lag| autocovariance(chain, mean, lag) / variance).collect()
 }
 
 /// Effective number of independent draws in `chains` of equal length (the shortest counts), for the mean.
@@ -36,12 +34,8 @@ pub fn effective_sample_size(chains: &[Vec<f64>]) -> f64 {
     }
     let means: Vec<f64> = chains.iter().map(|c| Moments::of(c).mean()).collect();
     let rho = |lag: usize| {
-        let shared: f64 = chains
-            .iter()
-            .zip(&means)
-            .map(|(c, mean)| autocovariance(c, *mean, lag))
-            .sum::<f64>()
-            / m as f64;
+        let shared: f64 =
+            chains.iter().zip(&means).map(|(c, mean)| autocovariance(c, *mean, lag)).sum::<f64>() / m as f64;
         1.0 - (within - shared) / plus
     };
     let (mut tau, mut smallest) = (-1.0, f64::INFINITY);
@@ -76,11 +70,7 @@ fn variances(chains: &[&[f64]]) -> (f64, f64) {
     let moments: Vec<Moments> = chains.iter().map(|c| Moments::of(c)).collect();
     let within = moments.iter().map(Moments::variance).sum::<f64>() / chains.len() as f64;
     let means: Vec<f64> = moments.iter().map(Moments::mean).collect();
-    let between = if chains.len() > 1 {
-        Moments::of(&means).variance()
-    } else {
-        0.0
-    };
+    let between = if chains.len() > 1 { Moments::of(&means).variance() } else { 0.0 };
     (within, within * (n - 1.0) / n + between)
 }
 
@@ -125,10 +115,7 @@ mod tests {
         let chain = &autoregressive(0.8, 1, 50_000)[0];
         for (lag, got) in autocorrelation(chain, 8).into_iter().enumerate() {
             // Bartlett: the error is below √((1+ρ²)/(1−ρ²)/n) = 0.0096.
-            assert!(
-                (got - 0.8f64.powi(lag as i32)).abs() < 4.0 * 0.0096,
-                "{lag}: {got}"
-            );
+            assert!((got - 0.8f64.powi(lag as i32)).abs() < 4.0 * 0.0096, "{lag}: {got}");
         }
     }
 

@@ -72,15 +72,9 @@ pub(crate) fn accept(
 ) -> Result<(StepInfo, Tensor)> {
     let uniforms = noise.uniforms(ratio.len());
     let accepted: Vec<bool> = ratio.iter().zip(uniforms).map(|(r, u)| u.ln() < *r).collect();
-    let acceptance = ratio
-        .iter()
-        .map(|r| if r.is_nan() { 0.0 } else { r.min(0.0).exp() })
-        .collect();
-    let mask = Tensor::from_vec(
-        accepted.iter().map(|&a| u8::from(a)).collect::<Vec<u8>>(),
-        ratio.len(),
-        device,
-    )?;
+    let acceptance = ratio.iter().map(|r| if r.is_nan() { 0.0 } else { r.min(0.0).exp() }).collect();
+    let mask =
+        Tensor::from_vec(accepted.iter().map(|&a| u8::from(a)).collect::<Vec<u8>>(), ratio.len(), device)?;
     Ok((StepInfo { acceptance, accepted }, mask))
 }
 
@@ -107,13 +101,8 @@ mod tests {
         }
         assert!((0.3..0.95).contains(&acceptance), "{acceptance}");
         type Statistic = fn(&[f64]) -> f64;
-        let statistics: [Statistic; 5] = [
-            |x| x[0],
-            |x| x[1],
-            |x| x[0] * x[0],
-            |x| x[0] * x[1],
-            |x| f64::from(x[0] < -0.5),
-        ];
+        let statistics: [Statistic; 5] =
+            [|x| x[0], |x| x[1], |x| x[0] * x[0], |x| x[0] * x[1], |x| f64::from(x[0] < -0.5)];
         for (i, statistic) in statistics.iter().enumerate() {
             let of = |x: &Tensor| Ok::<_, Error>(rows::host(x)?.chunks(2).map(statistic).collect::<Vec<_>>());
             let (got, want) = (Moments::of(&of(&chains.x)?), Moments::of(&of(&fresh)?));
@@ -126,12 +115,7 @@ mod tests {
     /// A step far too large for ULA (it would inflate the variance by 1/(1 − h/2) = 2.5) leaves the Gaussian alone.
     #[test]
     fn large_steps_cost_acceptance_and_not_truth() -> Result<()> {
-        let target = Mixture {
-            weights: vec![1.0],
-            means: vec![vec![0.0]],
-            variances: vec![1.0],
-            log_z: 0.0,
-        };
+        let target = Mixture { weights: vec![1.0], means: vec![vec![0.0]], variances: vec![1.0], log_z: 0.0 };
         let n = 10_000;
         let mut noise = Noise::new(1);
         let kernel = Mala::new(1.2)?;
@@ -142,11 +126,7 @@ mod tests {
         }
         let moments = Moments::of(&rows::host(&chains.x)?);
         assert!(moments.mean().abs() < 4.0 / (n as f64).sqrt());
-        assert!(
-            (moments.variance() - 1.0).abs() < 4.0 * (2.0 / n as f64).sqrt(),
-            "{}",
-            moments.variance()
-        );
+        assert!((moments.variance() - 1.0).abs() < 4.0 * (2.0 / n as f64).sqrt(), "{}", moments.variance());
         Ok(())
     }
 

@@ -32,11 +32,7 @@ impl Chains {
     pub fn at(target: &dyn Energy, x: &Tensor) -> Result<Self> {
         let x = x.detach();
         let (energy, gradient) = target.energy_and_gradient(&x)?;
-        Ok(Self {
-            x,
-            energy: energy.detach(),
-            gradient: gradient.detach(),
-        })
+        Ok(Self { x, energy: energy.detach(), gradient: gradient.detach() })
     }
 }
 

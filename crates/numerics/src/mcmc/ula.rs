@@ -36,10 +36,7 @@ impl Kernel for Ula {
         let x = super::propose(&chains.x, &chains.gradient, &xi, self.step)?;
         *chains = Chains::at(target, &x)?;
         let n = chains.x.dim(0)?;
-        Ok(StepInfo {
-            acceptance: vec![1.0; n],
-            accepted: vec![true; n],
-        })
+        Ok(StepInfo { acceptance: vec![1.0; n], accepted: vec![true; n] })
     }
 }
 
@@ -84,11 +81,7 @@ mod tests {
                 let want = if k == 60 { stationary } else { transient };
                 let got = Moments::of(&rows::host(&chains.x.narrow(1, j, 1)?)?);
                 let error = 4.0 * want * (2.0 / n as f64).sqrt();
-                assert!(
-                    (got.variance() - want).abs() < error,
-                    "step {k}: {} {want}",
-                    got.variance()
-                );
+                assert!((got.variance() - want).abs() < error, "step {k}: {} {want}", got.variance());
                 assert!(got.mean().abs() < 4.0 * (want / n as f64).sqrt());
             }
         }

@@ -28,26 +28,13 @@ pub(super) fn integrate<S: State>(
 ) -> Result<Solution<S>> {
     let tableau = solver.tableau();
     if tableau.e.is_empty() {
-        return Err(Error::config(
-            "solver",
-            "dopri5 where a tolerance is given",
-            solver,
-        ));
+        return Err(Error::config("solver", "dopri5 where a tolerance is given", solver));
     }
     if !(rtol >= 0.0 && atol >= 0.0 && rtol + atol > 0.0 && (rtol + atol).is_finite()) {
-        return Err(Error::config(
-            "rtol, atol",
-            "tolerances ≥ 0, not both 0",
-            format!("{rtol}, {atol}"),
-        ));
+        return Err(Error::config("rtol, atol", "tolerances ≥ 0, not both 0", format!("{rtol}, {atol}")));
     }
     if t0 == t1 {
-        return Ok(Solution {
-            x,
-            evaluations: 0,
-            accepted: 0,
-            rejected: 0,
-        });
+        return Ok(Solution { x, evaluations: 0, accepted: 0, rejected: 0 });
     }
     let mut evaluations = 0;
     let mut f = |t: f64, x: &S| {
@@ -74,25 +61,15 @@ pub(super) fn integrate<S: State>(
             )));
         }
         let (next, mut k) = tableau.step(&mut f, t, &x, h, Some(first.clone()))?;
-        let terms: Vec<_> = tableau
-            .e
-            .iter()
-            .zip(&k)
-            .filter(|(e, _)| **e != 0.0)
-            .map(|(e, k)| (h * e, k))
-            .collect();
+        let terms: Vec<_> =
+            tableau.e.iter().zip(&k).filter(|(e, _)| **e != 0.0).map(|(e, k)| (h * e, k)).collect();
         let error = S::combine(&terms)?.scaled_norm(&x, &next, rtol, atol)?;
         if error <= 1.0 {
             accepted += 1;
             t = if last { t1 } else { t + h };
             x = next.detach();
             if last {
-                return Ok(Solution {
-                    x,
-                    evaluations,
-                    accepted,
-                    rejected,
-                });
+                return Ok(Solution { x, evaluations, accepted, rejected });
             }
             first = match k.pop() {
                 Some(k) if tableau.first_same_as_last() => k.detach(),
@@ -108,11 +85,7 @@ pub(super) fn integrate<S: State>(
             just_rejected = true;
             // An error that is not a number comes from a step into nowhere: shrink as much as one may.
             let factor = SAFETY * error.powf(-proportional);
-            h *= if factor.is_finite() {
-                factor.clamp(SHRINK, SAFETY)
-            } else {
-                SHRINK
-            };
+            h *= if factor.is_finite() { factor.clamp(SHRINK, SAFETY) } else { SHRINK };
         }
     }
 }
@@ -132,16 +105,9 @@ fn first_step<S: State>(
     let size = x.scaled_norm(x, x, rtol, atol)?;
     let speed = slope.scaled_norm(x, x, rtol, atol)?;
     if !speed.is_finite() {
-        return Err(Error::Unsupported(format!(
-            "the right-hand side is not finite at t = {t0}"
-        )));
+        return Err(Error::Unsupported(format!("the right-hand side is not finite at t = {t0}")));
     }
-    let guess = if size < 1e-5 || speed < 1e-5 {
-        1e-6
-    } else {
-        0.01 * size / speed
-    }
-    .min(span);
+    let guess = if size < 1e-5 || speed < 1e-5 { 1e-6 } else { 0.01 * size / speed }.min(span);
     let ahead = S::combine(&[(1.0, x), (direction * guess, slope)])?;
     let bend = S::combine(&[(1.0, &f(t0 + direction * guess, &ahead)?), (-1.0, slope)])?
         .scaled_norm(x, x, rtol, atol)?
@@ -180,11 +146,7 @@ mod tests {
             for end in [1.0, -1.0] {
                 let scheme = Scheme::adaptive(tolerance, tolerance);
                 let solution = integrate(&scheme, kepler, x.clone(), 0.0, end * std::f64::consts::TAU)?;
-                let miss: f64 = rows::host(&solution.x)?
-                    .iter()
-                    .zip(start)
-                    .map(|(a, b)| (a - b).abs())
-                    .sum();
+                let miss: f64 = rows::host(&solution.x)?.iter().zip(start).map(|(a, b)| (a - b).abs()).sum();
                 assert!(miss < 1000.0 * tolerance, "{tolerance}: {miss}");
                 let spent = 6 * (solution.accepted + solution.rejected) + 2;
                 assert_eq!(solution.evaluations, spent);
@@ -203,13 +165,7 @@ mod tests {
         let zero = Tensor::zeros(2, DType::F64, &Device::Cpu)?;
         // x' = −x and l' = x: the second is x(0) − x(t).
         let f = |_: f64, (x, _): &(Tensor, Tensor)| Ok((x.neg()?, x.clone()));
-        let pair = integrate(
-            &Scheme::adaptive(1e-10, 1e-10),
-            f,
-            (x.clone(), zero.clone()),
-            0.0,
-            2.0,
-        )?;
+        let pair = integrate(&Scheme::adaptive(1e-10, 1e-10), f, (x.clone(), zero.clone()), 0.0, 2.0)?;
         let (end, integral) = (rows::host(&pair.x.0)?, rows::host(&pair.x.1)?);
         for (i, start) in [1.0, 2.0].into_iter().enumerate() {
             assert!((end[i] - start * f64::exp(-2.0)).abs() < 1e-9);
@@ -229,15 +185,8 @@ mod tests {
         assert!(integrate(&Scheme::adaptive(1e-6, 1e-6), square, x.clone(), 0.0, 2.0).is_err());
         let nan = |_: f64, x: &Tensor| Ok((x * f64::NAN)?);
         assert!(integrate(&Scheme::adaptive(1e-6, 1e-6), nan, x.clone(), 0.0, 1.0).is_err());
-        let control = Control::Tolerance {
-            rtol: 1e-3,
-            atol: 1e-3,
-            max_steps: 100,
-        };
-        let without_estimate = Scheme {
-            solver: Solver::Rk4,
-            control,
-        };
+        let control = Control::Tolerance { rtol: 1e-3, atol: 1e-3, max_steps: 100 };
+        let without_estimate = Scheme { solver: Solver::Rk4, control };
         assert!(integrate(&without_estimate, square, x.clone(), 0.0, 0.5).is_err());
         assert!(integrate(&Scheme::adaptive(0.0, 0.0), square, x.clone(), 0.0, 0.5).is_err());
         assert!(integrate(&Scheme::adaptive(f64::NAN, 1.0), square, x, 0.0, 0.5).is_err());

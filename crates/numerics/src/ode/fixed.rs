@@ -23,12 +23,7 @@ pub(super) fn along<S: State>(
             last = stages.pop().map(|k| k.detach());
         }
     }
-    Ok(Solution {
-        x,
-        evaluations,
-        accepted: times.len().saturating_sub(1) as u64,
-        rejected: 0,
-    })
+    Ok(Solution { x, evaluations, accepted: times.len().saturating_sub(1) as u64, rejected: 0 })
 }
 
 #[cfg(test)]
@@ -43,19 +38,9 @@ mod tests {
         let at = |t: f64| [(2.0 * t + t.sin()).cos(), (2.0 * t + t.sin()).sin()];
         let turn = Tensor::new(&[[0f64, 1.0], [-1.0, 0.0]], &Device::Cpu)?;
         let f = |t: f64, x: &Tensor| Ok((x.matmul(&turn)? * (2.0 + t.cos()))?);
-        let solution = integrate(
-            &Scheme::fixed(solver, steps),
-            f,
-            Tensor::new(&[at(t0)], &Device::Cpu)?,
-            t0,
-            t1,
-        )?;
-        Ok(rows::host(&solution.x)?
-            .iter()
-            .zip(at(t1))
-            .map(|(a, b)| (a - b).powi(2))
-            .sum::<f64>()
-            .sqrt())
+        let solution =
+            integrate(&Scheme::fixed(solver, steps), f, Tensor::new(&[at(t0)], &Device::Cpu)?, t0, t1)?;
+        Ok(rows::host(&solution.x)?.iter().zip(at(t1)).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt())
     }
 
     #[test]
@@ -67,10 +52,7 @@ mod tests {
                     .map(|&n| Ok((1.0 / n as f64, error(solver, n, t0, t1)?)))
                     .collect::<Result<_>>()?;
                 let slope = crate::targets::slope(&points);
-                assert!(
-                    (slope - solver.order() as f64).abs() < 0.3,
-                    "{solver} {t0} to {t1}: {slope}"
-                );
+                assert!((slope - solver.order() as f64).abs() < 0.3, "{solver} {t0} to {t1}: {slope}");
             }
         }
         Ok(())
@@ -79,22 +61,16 @@ mod tests {
     #[test]
     fn evaluations_per_step_are_the_stages_less_the_shared_one() -> Result<()> {
         let x = Tensor::new(&[1f64], &Device::Cpu)?;
-        for (solver, evaluations) in [
-            (Solver::Euler, 10),
-            (Solver::Heun, 20),
-            (Solver::Rk4, 40),
-            (Solver::Dopri5, 61),
-        ] {
+        for (solver, evaluations) in
+            [(Solver::Euler, 10), (Solver::Heun, 20), (Solver::Rk4, 40), (Solver::Dopri5, 61)]
+        {
             let mut calls = 0;
             let f = |_: f64, x: &Tensor| {
                 calls += 1;
                 Ok(x.neg()?)
             };
             let solution = integrate(&Scheme::fixed(solver, 10), f, x.clone(), 0.0, 1.0)?;
-            assert_eq!(
-                (solution.evaluations, solution.accepted, calls),
-                (evaluations, 10, evaluations)
-            );
+            assert_eq!((solution.evaluations, solution.accepted, calls), (evaluations, 10, evaluations));
         }
         Ok(())
     }

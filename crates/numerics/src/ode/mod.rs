@@ -55,20 +55,14 @@ pub fn integrate<S: State>(
         Control::Steps(0) => Err(Error::config("steps", "at least 1", 0)),
         &Control::Steps(n) => {
             let at = |i: usize| {
-                if i == n {
-                    t1
-                } else {
-                    t0 + (t1 - t0) * (i as f64 / n as f64)
-                }
+                if i == n { t1 } else { t0 + (t1 - t0) * (i as f64 / n as f64) }
             };
             let times: Vec<f64> = (0..=n).map(at).collect();
             fixed::along(scheme.solver.tableau(), f, x, &times)
         }
-        Control::Tolerance {
-            rtol,
-            atol,
-            max_steps,
-        } => adaptive::integrate(scheme.solver, (*rtol, *atol, *max_steps), f, x, t0, t1),
+        Control::Tolerance { rtol, atol, max_steps } => {
+            adaptive::integrate(scheme.solver, (*rtol, *atol, *max_steps), f, x, t0, t1)
+        }
     }
 }
 

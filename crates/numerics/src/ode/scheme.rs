@@ -95,22 +95,12 @@ pub struct Scheme {
 impl Scheme {
     /// `steps` equal steps of `solver`.
     pub fn fixed(solver: Solver, steps: usize) -> Self {
-        Self {
-            solver,
-            control: Control::Steps(steps),
-        }
+        Self { solver, control: Control::Steps(steps) }
     }
 
     /// Dopri5 with error control, at most 10,000 steps.
     pub fn adaptive(rtol: f64, atol: f64) -> Self {
-        Self {
-            solver: Solver::Dopri5,
-            control: Control::Tolerance {
-                rtol,
-                atol,
-                max_steps: 10_000,
-            },
-        }
+        Self { solver: Solver::Dopri5, control: Control::Tolerance { rtol, atol, max_steps: 10_000 } }
     }
 }
 

@@ -21,11 +21,7 @@ impl State for Tensor {
         let Some(((c, first), rest)) = terms.split_first() else {
             return Err(candle_core::Error::msg("a linear combination needs at least one term").into());
         };
-        let mut sum = if *c == 1.0 {
-            (*first).clone()
-        } else {
-            first.affine(*c, 0.0)?
-        };
+        let mut sum = if *c == 1.0 { (*first).clone() } else { first.affine(*c, 0.0)? };
         for (c, k) in rest {
             sum = (sum + k.affine(*c, 0.0)?)?;
         }

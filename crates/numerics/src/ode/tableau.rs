@@ -26,22 +26,11 @@ pub struct Tableau {
 }
 
 /// Euler's method, order 1.
-pub(super) static EULER: Tableau = Tableau {
-    c: &[0.0],
-    a: &[&[]],
-    b: &[1.0],
-    e: &[],
-    order: 1,
-};
+pub(super) static EULER: Tableau = Tableau { c: &[0.0], a: &[&[]], b: &[1.0], e: &[], order: 1 };
 
 /// Heun's method, the explicit trapezoidal rule, order 2 (not Ralston's, nor Heun's method of order 3).
-pub(super) static HEUN: Tableau = Tableau {
-    c: &[0.0, 1.0],
-    a: &[&[], &[1.0]],
-    b: &[0.5, 0.5],
-    e: &[],
-    order: 2,
-};
+pub(super) static HEUN: Tableau =
+    Tableau { c: &[0.0, 1.0], a: &[&[], &[1.0]], b: &[0.5, 0.5], e: &[], order: 2 };
 
 /// The classical method of Kutta (1901), order 4.
 pub(super) static RK4: Tableau = Tableau {
@@ -60,46 +49,12 @@ pub(super) static DOPRI5: Tableau = Tableau {
         &[1.0 / 5.0],
         &[3.0 / 40.0, 9.0 / 40.0],
         &[44.0 / 45.0, -56.0 / 15.0, 32.0 / 9.0],
-        &[
-            19372.0 / 6561.0,
-            -25360.0 / 2187.0,
-            64448.0 / 6561.0,
-            -212.0 / 729.0,
-        ],
-        &[
-            9017.0 / 3168.0,
-            -355.0 / 33.0,
-            46732.0 / 5247.0,
-            49.0 / 176.0,
-            -5103.0 / 18656.0,
-        ],
-        &[
-            35.0 / 384.0,
-            0.0,
-            500.0 / 1113.0,
-            125.0 / 192.0,
-            -2187.0 / 6784.0,
-            11.0 / 84.0,
-        ],
+        &[19372.0 / 6561.0, -25360.0 / 2187.0, 64448.0 / 6561.0, -212.0 / 729.0],
+        &[9017.0 / 3168.0, -355.0 / 33.0, 46732.0 / 5247.0, 49.0 / 176.0, -5103.0 / 18656.0],
+        &[35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0],
     ],
-    b: &[
-        35.0 / 384.0,
-        0.0,
-        500.0 / 1113.0,
-        125.0 / 192.0,
-        -2187.0 / 6784.0,
-        11.0 / 84.0,
-        0.0,
-    ],
-    e: &[
-        71.0 / 57600.0,
-        0.0,
-        -71.0 / 16695.0,
-        71.0 / 1920.0,
-        -17253.0 / 339200.0,
-        22.0 / 525.0,
-        -1.0 / 40.0,
-    ],
+    b: &[35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0, 0.0],
+    e: &[71.0 / 57600.0, 0.0, -71.0 / 16695.0, 71.0 / 1920.0, -17253.0 / 339200.0, 22.0 / 525.0, -1.0 / 40.0],
     order: 5,
 };
 
@@ -141,13 +96,7 @@ impl Tableau {
 /// `x + h Σ_j weights_j k_j`.
 fn advance<S: State>(x: &S, h: f64, weights: &[f64], k: &[S]) -> Result<S> {
     let mut terms = vec![(1.0, x)];
-    terms.extend(
-        weights
-            .iter()
-            .zip(k)
-            .filter(|(w, _)| **w != 0.0)
-            .map(|(w, k)| (h * w, k)),
-    );
+    terms.extend(weights.iter().zip(k).filter(|(w, _)| **w != 0.0).map(|(w, k)| (h * w, k)));
     S::combine(&terms)
 }
 
@@ -160,17 +109,8 @@ mod tests {
     fn coefficients_meet_their_order_conditions() {
         for tableau in [&EULER, &HEUN, &RK4, &DOPRI5] {
             for q in 1..=tableau.order {
-                let sum: f64 = tableau
-                    .b
-                    .iter()
-                    .zip(tableau.c)
-                    .map(|(b, c)| b * c.powi(q as i32 - 1))
-                    .sum();
-                assert!(
-                    (sum - 1.0 / q as f64).abs() < 1e-14,
-                    "order {} condition {q}",
-                    tableau.order
-                );
+                let sum: f64 = tableau.b.iter().zip(tableau.c).map(|(b, c)| b * c.powi(q as i32 - 1)).sum();
+                assert!((sum - 1.0 / q as f64).abs() < 1e-14, "order {} condition {q}", tableau.order);
             }
             for (row, c) in tableau.a.iter().zip(tableau.c) {
                 assert!((row.iter().sum::<f64>() - c).abs() < 1e-14);
@@ -178,12 +118,7 @@ mod tests {
         }
         // The embedded method has order 4: its error weights annihilate the same conditions up to q = 4, not q = 5.
         for q in 1..=5 {
-            let sum: f64 = DOPRI5
-                .e
-                .iter()
-                .zip(DOPRI5.c)
-                .map(|(e, c)| e * c.powi(q - 1))
-                .sum();
+            let sum: f64 = DOPRI5.e.iter().zip(DOPRI5.c).map(|(e, c)| e * c.powi(q - 1)).sum();
             assert_eq!(sum.abs() < 1e-14, q <= 4, "condition {q}: {sum}");
         }
         assert!(DOPRI5.first_same_as_last() && !RK4.first_same_as_last() && !EULER.first_same_as_last());

@@ -31,11 +31,7 @@ pub struct Assignment {
 /// If the matrix is not square or holds a number that is not finite.
 pub fn assign(costs: &[f64], n: usize) -> Result<Assignment> {
     if costs.len() != n * n {
-        return Err(Error::data(
-            "cost matrix",
-            format!("{n}×{n} numbers"),
-            costs.len(),
-        ));
+        return Err(Error::data("cost matrix", format!("{n}×{n} numbers"), costs.len()));
     }
     if let Some(bad) = costs.iter().find(|c| !c.is_finite()) {
         return Err(Error::data("cost", "a finite number", bad));
@@ -48,12 +44,7 @@ pub fn assign(costs: &[f64], n: usize) -> Result<Assignment> {
     solver.augment(&free);
     let u: Vec<f64> = (0..n).map(|i| solver.reduced(i, solver.column_of[i])).collect();
     let cost = (0..n).map(|i| costs[i * n + solver.column_of[i]]).sum();
-    Ok(Assignment {
-        column_of: solver.column_of,
-        cost,
-        u,
-        v: solver.v,
-    })
+    Ok(Assignment { column_of: solver.column_of, cost, u, v: solver.v })
 }
 
 struct Solver<'a> {
@@ -77,13 +68,7 @@ impl<'a> Solver<'a> {
                 }
             }
         }
-        let mut solver = Self {
-            costs,
-            n,
-            v,
-            column_of: vec![FREE; n],
-            row_of: vec![FREE; n],
-        };
+        let mut solver = Self { costs, n, v, column_of: vec![FREE; n], row_of: vec![FREE; n] };
         for (j, &i) in cheapest.iter().enumerate().rev() {
             if solver.column_of[i] == FREE {
                 solver.column_of[i] = j;
@@ -110,12 +95,7 @@ impl<'a> Solver<'a> {
                 free.push(i);
                 continue;
             }
-            let others = self
-                .row(i)
-                .iter()
-                .zip(&self.v)
-                .enumerate()
-                .filter(|(j, _)| *j != j1);
+            let others = self.row(i).iter().zip(&self.v).enumerate().filter(|(j, _)| *j != j1);
             let second = others.map(|(_, (c, v))| c - v).fold(f64::INFINITY, f64::min);
             // The assigned column was its row's by its own minimum, not by the row's: never raise the price.
             let slack = second - self.reduced(i, j1);
@@ -256,18 +236,11 @@ mod tests {
         let scale = costs.iter().fold(1.0f64, |a, c| a.max(c.abs()));
         for i in 0..n {
             for j in 0..n {
-                assert!(
-                    got.u[i] + got.v[j] <= costs[i * n + j] + 1e-12 * scale,
-                    "prices break ({i}, {j})"
-                );
+                assert!(got.u[i] + got.v[j] <= costs[i * n + j] + 1e-12 * scale, "prices break ({i}, {j})");
             }
         }
         let worth: f64 = got.u.iter().sum::<f64>() + got.v.iter().sum::<f64>();
-        assert!(
-            (worth - got.cost).abs() < 1e-11 * scale * n as f64,
-            "{worth} {}",
-            got.cost
-        );
+        assert!((worth - got.cost).abs() < 1e-11 * scale * n as f64, "{worth} {}", got.cost);
         Ok(got)
     }
 
@@ -293,11 +266,8 @@ mod tests {
     fn ties_and_signs_do_no_harm() -> Result<()> {
         for seed in 0..30 {
             let n = 30;
-            let costs: Vec<f64> = Noise::new(seed)
-                .below(4, n * n)
-                .into_iter()
-                .map(|c| c as f64 - 2.0)
-                .collect();
+            let costs: Vec<f64> =
+                Noise::new(seed).below(4, n * n).into_iter().map(|c| c as f64 - 2.0).collect();
             check(&costs, n)?;
         }
         assert_eq!(check(&[3.0; 400], 20)?.cost, 60.0);

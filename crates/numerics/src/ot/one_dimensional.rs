@@ -34,11 +34,7 @@ pub(super) fn sorted(x: &[f64]) -> Result<Vec<f64>> {
 /// `W_p^p` of two sorted samples.
 pub(super) fn sorted_cost(x: &[f64], y: &[f64], p: f64) -> f64 {
     let gap = |a: f64, b: f64| {
-        if p == 2.0 {
-            (a - b) * (a - b)
-        } else {
-            (a - b).abs().powf(p)
-        }
+        if p == 2.0 { (a - b) * (a - b) } else { (a - b).abs().powf(p) }
     };
     let (n, m) = (x.len(), y.len());
     if n == m {
@@ -64,11 +60,8 @@ mod tests {
     #[test]
     fn repeating_every_point_changes_nothing() -> Result<()> {
         let (x, y) = (vec![0.3, -1.0, 2.0], vec![5.0, 0.1]);
-        let repeat = |v: &[f64], k: usize| {
-            v.iter()
-                .flat_map(|a| std::iter::repeat_n(*a, k))
-                .collect::<Vec<_>>()
-        };
+        let repeat =
+            |v: &[f64], k: usize| v.iter().flat_map(|a| std::iter::repeat_n(*a, k)).collect::<Vec<_>>();
         for p in [1.0, 2.0] {
             let plain = wasserstein_1d(&x, &y, p)?;
             let common = wasserstein_1d(&repeat(&x, 2), &repeat(&y, 3), p)?;

@@ -38,26 +38,14 @@ pub fn sliced_wasserstein(x: &Tensor, y: &Tensor, directions: &Tensor) -> Result
         if flat.dim(1)? != d {
             return Err(Error::data("cloud", format!("{d} numbers per row"), flat.dim(1)?));
         }
-        directions
-            .matmul(&flat.t()?)?
-            .to_vec2::<f64>()?
-            .iter()
-            .map(|line| sorted(line))
-            .collect()
+        directions.matmul(&flat.t()?)?.to_vec2::<f64>()?.iter().map(|line| sorted(line)).collect()
     };
     let (x, y) = (project(x)?, project(y)?);
     let squares: Vec<f64> = x.iter().zip(&y).map(|(x, y)| sorted_cost(x, y, 2.0)).collect();
     let moments = Moments::of(&squares);
     let value = moments.mean().sqrt();
-    let standard_error = if value > 0.0 {
-        moments.standard_error() / (2.0 * value)
-    } else {
-        0.0
-    };
-    Ok(SlicedEstimate {
-        value,
-        standard_error,
-    })
+    let standard_error = if value > 0.0 { moments.standard_error() / (2.0 * value) } else { 0.0 };
+    Ok(SlicedEstimate { value, standard_error })
 }
 
 #[cfg(test)]
@@ -70,15 +58,9 @@ mod tests {
         let x = noise.normal((50, 3), DType::F64, &Device::Cpu)?;
         let y = x.broadcast_add(&Tensor::new(&[2f64, -1.0, 2.0], &Device::Cpu)?)?;
         let got = sliced_wasserstein(&x, &y, &projections(4000, 3, &mut noise)?)?;
-        assert!(
-            (got.value - 3f64.sqrt()).abs() < 4.0 * got.standard_error,
-            "{got:?}"
-        );
+        assert!((got.value - 3f64.sqrt()).abs() < 4.0 * got.standard_error, "{got:?}");
         assert!(got.standard_error < 0.02);
-        assert_eq!(
-            sliced_wasserstein(&x, &x, &projections(5, 3, &mut noise)?)?.value,
-            0.0
-        );
+        assert_eq!(sliced_wasserstein(&x, &x, &projections(5, 3, &mut noise)?)?.value, 0.0);
         Ok(())
     }
 

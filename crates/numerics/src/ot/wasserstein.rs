@@ -37,29 +37,16 @@ pub fn wasserstein(x: &Tensor, y: &Tensor, p: f64) -> Result<f64> {
 /// In up to 16 dimensions by subtraction, which is exact for coinciding points; beyond by the product formula.
 pub fn squared_distances(x: &Tensor, y: &Tensor) -> Result<Vec<f64>> {
     let (n, m) = (x.dim(0)?, y.dim(0)?);
-    let (x, y) = (
-        x.reshape((n, ()))?.to_dtype(DType::F64)?,
-        y.reshape((m, ()))?.to_dtype(DType::F64)?,
-    );
+    let (x, y) = (x.reshape((n, ()))?.to_dtype(DType::F64)?, y.reshape((m, ()))?.to_dtype(DType::F64)?);
     let d = x.dim(1)?;
     if y.dim(1)? != d {
-        return Err(Error::data(
-            "second cloud",
-            format!("{d} numbers per row"),
-            y.dim(1)?,
-        ));
+        return Err(Error::data("second cloud", format!("{d} numbers per row"), y.dim(1)?));
     }
     if d <= 16 {
-        let (x, y) = (
-            x.flatten_all()?.to_vec1::<f64>()?,
-            y.flatten_all()?.to_vec1::<f64>()?,
-        );
+        let (x, y) = (x.flatten_all()?.to_vec1::<f64>()?, y.flatten_all()?.to_vec1::<f64>()?);
         let mut out = Vec::with_capacity(n * m);
         for a in x.chunks_exact(d) {
-            out.extend(
-                y.chunks_exact(d)
-                    .map(|b| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>()),
-            );
+            out.extend(y.chunks_exact(d).map(|b| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>()));
         }
         return Ok(out);
     }
@@ -68,10 +55,7 @@ pub fn squared_distances(x: &Tensor, y: &Tensor) -> Result<Vec<f64>> {
     let (x, y) = (x.broadcast_sub(&centre)?, y.broadcast_sub(&centre)?);
     let norms = |t: &Tensor| t.sqr()?.sum_keepdim(1);
     let cross = (x.matmul(&y.t()?)? * -2.0)?;
-    let squared = cross
-        .broadcast_add(&norms(&x)?)?
-        .broadcast_add(&norms(&y)?.t()?)?
-        .relu()?;
+    let squared = cross.broadcast_add(&norms(&x)?)?.broadcast_add(&norms(&y)?.t()?)?.relu()?;
     Ok(squared.flatten_all()?.to_vec1()?)
 }
 
@@ -91,11 +75,7 @@ mod tests {
     #[test]
     fn a_shift_costs_its_length() -> Result<()> {
         let x = cloud(100, 2, 1)?;
-        let order: Vec<u32> = Noise::new(2)
-            .permutation(100)
-            .into_iter()
-            .map(|i| i as u32)
-            .collect();
+        let order: Vec<u32> = Noise::new(2).permutation(100).into_iter().map(|i| i as u32).collect();
         let shuffled = x.index_select(&Tensor::new(order, &Device::Cpu)?, 0)?;
         let moved = shuffled.broadcast_add(&Tensor::new(&[3f64, -4.0], &Device::Cpu)?)?;
         for p in [1.0, 2.0, 3.0] {

@@ -115,10 +115,7 @@ mod tests {
     #[test]
     fn the_ends_are_data_and_source() -> Result<()> {
         let path = LinearPath::new(1.0)?;
-        let (data, source) = (
-            Tensor::new(&[[1f64]], &Device::Cpu)?,
-            Tensor::new(&[[5f64]], &Device::Cpu)?,
-        );
+        let (data, source) = (Tensor::new(&[[1f64]], &Device::Cpu)?, Tensor::new(&[[5f64]], &Device::Cpu)?);
         for (t, want) in [(0.0, 1.0), (1.0, 5.0)] {
             let got = path.at(&data, &source, &data, &rows::time(t, &data)?)?;
             assert_eq!(rows::host(&got)?, [want]);

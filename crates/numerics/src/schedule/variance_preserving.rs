@@ -39,10 +39,7 @@ pub enum Schedule {
 
 impl Schedule {
     /// The linear schedule with β from 0.1 to 20.
-    pub const LINEAR: Self = Self::Linear {
-        beta_min: 0.1,
-        beta_max: 20.0,
-    };
+    pub const LINEAR: Self = Self::Linear { beta_min: 0.1, beta_max: 20.0 };
     /// The cosine schedule with offset 0.008.
     pub const COSINE: Self = Self::Cosine { offset: 0.008 };
 }
@@ -75,11 +72,7 @@ impl VariancePreserving {
             Schedule::Linear { beta_min, beta_max } => {
                 if !(beta_min >= 0.0 && beta_max > 0.0 && beta_max.is_finite() && beta_min.is_finite()) {
                     let got = format!("{beta_min}, {beta_max}");
-                    return Err(Error::config(
-                        "beta_min, beta_max",
-                        "β(0) ≥ 0 and β(1) > 0, finite",
-                        got,
-                    ));
+                    return Err(Error::config("beta_min, beta_max", "β(0) ≥ 0 and β(1) > 0, finite", got));
                 }
             }
             Schedule::Cosine { offset } => {
@@ -180,14 +173,8 @@ mod tests {
     use candle_core::{DType, Device};
 
     fn all() -> Result<Vec<VariancePreserving>> {
-        let flat = Schedule::Linear {
-            beta_min: 3.0,
-            beta_max: 3.0,
-        };
-        [Schedule::LINEAR, Schedule::COSINE, flat]
-            .into_iter()
-            .map(VariancePreserving::new)
-            .collect()
+        let flat = Schedule::Linear { beta_min: 3.0, beta_max: 3.0 };
+        [Schedule::LINEAR, Schedule::COSINE, flat].into_iter().map(VariancePreserving::new).collect()
     }
 
     #[test]
@@ -257,10 +244,7 @@ mod tests {
             let times = rows::time(t, &x)?;
             let velocity = rows::host(&schedule.flow_velocity(&x, &(&x * (-1.0 / v(t)))?, &times)?)?;
             for (velocity, x) in velocity.iter().zip(rows::host(&x)?) {
-                assert!(
-                    (velocity - rate * x).abs() < 1e-7 * (1.0 + velocity.abs()),
-                    "{velocity}"
-                );
+                assert!((velocity - rate * x).abs() < 1e-7 * (1.0 + velocity.abs()), "{velocity}");
             }
             let noised = rows::host(&schedule.noised(&x, &x.ones_like()?, &times.to_dtype(DType::F64)?)?)?;
             assert!((noised[0] - schedule.alpha(t) * 0.7 - schedule.sigma(t)).abs() < 1e-14);
@@ -271,26 +255,13 @@ mod tests {
     #[test]
     fn parameters_without_sense_are_errors() {
         for schedule in [
-            Schedule::Linear {
-                beta_min: -1.0,
-                beta_max: 2.0,
-            },
-            Schedule::Linear {
-                beta_min: 0.0,
-                beta_max: 0.0,
-            },
-            Schedule::Linear {
-                beta_min: 0.0,
-                beta_max: f64::NAN,
-            },
+            Schedule::Linear { beta_min: -1.0, beta_max: 2.0 },
+            Schedule::Linear { beta_min: 0.0, beta_max: 0.0 },
+            Schedule::Linear { beta_min: 0.0, beta_max: f64::NAN },
             Schedule::Cosine { offset: -0.1 },
         ] {
             assert!(VariancePreserving::new(schedule).is_err());
         }
-        assert!(
-            "cosin"
-                .parse::<Schedule>()
-                .is_err_and(|e| e.to_string().contains("cosine"))
-        );
+        assert!("cosin".parse::<Schedule>().is_err_and(|e| e.to_string().contains("cosine")));
     }
 }

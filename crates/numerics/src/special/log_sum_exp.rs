@@ -8,11 +8,7 @@
 pub fn log_sum_exp(values: &[f64]) -> f64 {
     let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if max.is_infinite() {
-        return if values.iter().any(|v| v.is_nan()) {
-            f64::NAN
-        } else {
-            max
-        };
+        return if values.iter().any(|v| v.is_nan()) { f64::NAN } else { max };
     }
     max + values.iter().map(|v| (v - max).exp()).sum::<f64>().ln()
 }

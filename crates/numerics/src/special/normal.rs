@@ -57,10 +57,7 @@ mod tests {
     #[test]
     fn quantile_undoes_cdf() {
         for x in [-8.0, -3.0, -1.959_963_984_540_054, 0.0, 0.3, 2.0, 5.0] {
-            assert!(
-                (normal_quantile(normal_cdf(x)) - x).abs() < 1e-8 * (1.0 + x.abs()),
-                "{x}"
-            );
+            assert!((normal_quantile(normal_cdf(x)) - x).abs() < 1e-8 * (1.0 + x.abs()), "{x}");
         }
         assert!((normal_cdf(1.959_963_984_540_054) - 0.975).abs() < 1e-15);
         // Mills' ratio bounds the far tail: φ(x)/x · (1 − 1/x²) < P(X > x) < φ(x)/x.
@@ -74,9 +71,8 @@ mod tests {
     fn densities_integrate_to_one() {
         for (mean, sd) in [(0.0, 1.0), (-3.0, 0.2), (5.0, 4.0)] {
             let h = sd / 10.0;
-            let mass: f64 = (-120..=120)
-                .map(|i| h * log_normal_density(mean + i as f64 * h, mean, sd).exp())
-                .sum();
+            let mass: f64 =
+                (-120..=120).map(|i| h * log_normal_density(mean + i as f64 * h, mean, sd).exp()).sum();
             assert!((mass - 1.0).abs() < 1e-14);
         }
     }

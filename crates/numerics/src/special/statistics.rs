@@ -52,11 +52,7 @@ impl Moments {
 
     /// Unbiased sample variance; NaN for fewer than two numbers.
     pub fn variance(&self) -> f64 {
-        if self.count < 2 {
-            f64::NAN
-        } else {
-            self.squares / (self.count - 1) as f64
-        }
+        if self.count < 2 { f64::NAN } else { self.squares / (self.count - 1) as f64 }
     }
 
     /// Standard error of the mean of independent numbers; NaN for fewer than two.
@@ -107,11 +103,7 @@ mod tests {
         let values: Vec<f64> = (0..1000).map(|i| 1e9 + (i % 10) as f64).collect();
         let moments = Moments::of(&values);
         assert!((moments.mean() - (1e9 + 4.5)).abs() < 1e-5); // 100 units in the last place
-        assert!(
-            (moments.variance() - 8.25 * 1000.0 / 999.0).abs() < 1e-6,
-            "{}",
-            moments.variance()
-        );
+        assert!((moments.variance() - 8.25 * 1000.0 / 999.0).abs() < 1e-6, "{}", moments.variance());
     }
 
     #[test]
@@ -133,10 +125,7 @@ mod tests {
         let got = bootstrap_standard_error(400, 2000, mean, &mut noise)?;
         let want = Moments::of(&values).standard_error();
         // A standard deviation from 2000 draws has relative error 1/√4000.
-        assert!(
-            (got / want - 1.0).abs() < 4.0 / 4000f64.sqrt() + 1.0 / 400.0,
-            "{got} {want}"
-        );
+        assert!((got / want - 1.0).abs() < 4.0 / 4000f64.sqrt() + 1.0 / 400.0, "{got} {want}");
         Ok(())
     }
 

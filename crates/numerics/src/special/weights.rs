@@ -26,10 +26,7 @@ pub fn log_mean_weight(log_weights: &[f64]) -> (f64, f64) {
     if n < 2.0 {
         return (log_mean, f64::NAN);
     }
-    let squares: f64 = log_weights
-        .iter()
-        .map(|w| ((w - log_mean).exp() - 1.0).powi(2))
-        .sum();
+    let squares: f64 = log_weights.iter().map(|w| ((w - log_mean).exp() - 1.0).powi(2)).sum();
     (log_mean, (squares / (n - 1.0) / n).sqrt())
 }
 
@@ -56,11 +53,7 @@ mod tests {
         let mut noise = Noise::new(1);
         let mut scores = Moments::default();
         for _ in 0..400 {
-            let logs: Vec<f64> = noise
-                .normals(500)
-                .iter()
-                .map(|z| sd * z - 0.5 * sd * sd)
-                .collect();
+            let logs: Vec<f64> = noise.normals(500).iter().map(|z| sd * z - 0.5 * sd * sd).collect();
             let (value, error) = log_mean_weight(&logs);
             scores.push(value / error);
         }

@@ -31,12 +31,7 @@ use crate::networks::Networks;
 /// The variational autoencoder in the registry.
 pub const ENTRY: Entry = Entry {
     info: INFO,
-    spaces: &[
-        Space::Continuous,
-        Space::U8,
-        Space::BinaryStatic,
-        Space::BinaryDynamic,
-    ],
+    spaces: &[Space::Continuous, Space::U8, Space::BinaryStatic, Space::BinaryDynamic],
     defaults,
     tiny,
     build: |table, build| {
@@ -148,12 +143,7 @@ impl Vae {
             }
         }
         let networks = Networks::new(spec, c.latent, c.hidden, c.layers, &params)?;
-        Ok(Self {
-            spec: spec.clone(),
-            params,
-            frozen: networks.frozen(),
-            networks,
-        })
+        Ok(Self { spec: spec.clone(), params, frozen: networks.frozen(), networks })
     }
 
     fn rescale(&mut self, scaling: Standardizer) {
@@ -194,11 +184,7 @@ impl Model for Vae {
         let target = model.target(&batch.x)?; // (b, d)
         let (mu, lv) = model.encode(&target)?; // (b, k) each
         let z = gaussian::sample(&mu, &lv, noise)?;
-        let recon = model
-            .likelihood
-            .log_prob(&model.outputs(&z)?, &target)?
-            .neg()?
-            .mean_all()?;
+        let recon = model.likelihood.log_prob(&model.outputs(&z)?, &target)?.neg()?.mean_all()?;
         let kl = gaussian::kl_to_standard(&mu, &lv)?.mean_all()?;
         let log = vec![("recon", number(&recon)? - model.ladj()), ("kl", number(&kl)?)];
         let loss = (recon + kl)?.affine(1.0, -model.ladj())?;
@@ -236,11 +222,7 @@ impl Model for Vae {
             "iwae" => true,
             "elbo" => false,
             _ => {
-                return Err(Error::unknown(
-                    "likelihood",
-                    name,
-                    DENSITIES.iter().map(|d| d.name),
-                ));
+                return Err(Error::unknown("likelihood", name, DENSITIES.iter().map(|d| d.name)));
             }
         };
         let k = match options.get("k").and_then(|v| v.as_integer()) {
@@ -256,20 +238,11 @@ impl Model for Vae {
         let mut evidence = Evidence::new(Kind::LowerBound, format!("{name}(k={k})"), self.spec.space);
         // The logistic gives probabilities of bytes, not a density of their dequantisation.
         evidence.discrete = self.spec.space == Space::U8;
-        Ok(Box::new(Bound {
-            networks: &self.frozen,
-            importance,
-            k,
-            evidence,
-        }))
+        Ok(Box::new(Bound { networks: &self.frozen, importance, k, evidence }))
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities {
-            decoder: Some(&self.frozen),
-            encoder: Some(&self.frozen),
-            ..Capabilities::default()
-        }
+        Capabilities { decoder: Some(&self.frozen), encoder: Some(&self.frozen), ..Capabilities::default() }
     }
 }
 
@@ -293,10 +266,7 @@ impl Sampler for Prior<'_> {
         } else {
             networks.likelihood.mean(&output)?
         };
-        Ok(Samples {
-            x: networks.to_data(&rows)?,
-            evaluations: 1,
-        })
+        Ok(Samples { x: networks.to_data(&rows)?, evaluations: 1 })
     }
 }
 
@@ -315,10 +285,7 @@ impl Density for Bound<'_> {
     fn log_prob(&self, batch: &Batch, noise: &mut Noise) -> Result<LogProb> {
         let model = self.networks;
         let bound = ImportanceBound::new(self.k).estimate(model, model, &batch.x, noise)?;
-        Ok(LogProb {
-            values: if self.importance { bound.values } else { bound.elbo },
-            shared_error: 0.0,
-        })
+        Ok(LogProb { values: if self.importance { bound.values } else { bound.elbo }, shared_error: 0.0 })
     }
 }
 

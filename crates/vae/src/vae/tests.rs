@@ -8,21 +8,11 @@ const OFFSETS: [f64; 2] = [0.4, 2.0];
 const DEVIATION: f64 = 0.6;
 
 fn vectors(d: usize) -> DataSpec {
-    DataSpec {
-        shape: vec![d],
-        space: Space::Continuous,
-        classes: None,
-        range: None,
-    }
+    DataSpec { shape: vec![d], space: Space::Continuous, classes: None, range: None }
 }
 
 fn images(space: Space) -> DataSpec {
-    DataSpec {
-        shape: vec![1, 4, 4],
-        space,
-        classes: None,
-        range: Some((0.0, 1.0)),
-    }
+    DataSpec { shape: vec![1, 4, 4], space, classes: None, range: Some((0.0, 1.0)) }
 }
 
 fn build(spec: &DataSpec, settings: &[&str], dtype: DType) -> Result<Vae> {
@@ -63,11 +53,7 @@ fn linear_gaussian() -> std::result::Result<Vae, Box<dyn std::error::Error>> {
 /// `log N(x; OFFSETS, SLOPES SLOPESᵀ + DEVIATION² I)` written out for two dimensions.
 fn evidence(x: &[f64]) -> f64 {
     let s = DEVIATION * DEVIATION;
-    let (a, b, c) = (
-        SLOPES[0].powi(2) + s,
-        SLOPES[0] * SLOPES[1],
-        SLOPES[1].powi(2) + s,
-    );
+    let (a, b, c) = (SLOPES[0].powi(2) + s, SLOPES[0] * SLOPES[1], SLOPES[1].powi(2) + s);
     let det = a * c - b * b;
     let (u, v) = (x[0] - OFFSETS[0], x[1] - OFFSETS[1]);
     let quadratic = (c * u * u - 2.0 * b * u * v + a * v * v) / det;
@@ -83,9 +69,7 @@ fn bounds_are_exact_when_q_is_the_posterior() -> Check {
         let options = Table::from_iter([("k".to_string(), k.into())]);
         let density = model.density(name, &options, &mut Noise::new(0))?;
         assert_eq!(density.evidence().kind, Kind::LowerBound);
-        let got = density
-            .log_prob(&Batch::of(x.clone()), &mut Noise::new(7))?
-            .values;
+        let got = density.log_prob(&Batch::of(x.clone()), &mut Noise::new(7))?.values;
         for (g, w) in numbers(&got)?.iter().zip(&want) {
             assert!((g - w).abs() < 1e-9, "{name}(k={k}): {g} {w}");
         }
@@ -99,9 +83,7 @@ fn the_loss_is_the_expected_negative_bound() -> Check {
     // in closed form, so it meets the evidence only on average over codes.
     let mut model = linear_gaussian()?;
     let n = 40_000;
-    let x = Tensor::new(&[[1.0f64, 0.5]], &Device::Cpu)?
-        .broadcast_as((n, 2))?
-        .contiguous()?;
+    let x = Tensor::new(&[[1.0f64, 0.5]], &Device::Cpu)?.broadcast_as((n, 2))?.contiguous()?;
     let Update::Minimise { loss, log } =
         model.update(&Turn::mini("main"), &Batch::of(x), &mut Noise::new(0))?
     else {
@@ -110,10 +92,7 @@ fn the_loss_is_the_expected_negative_bound() -> Check {
     let loss = number(&loss)?;
     assert!((loss - log.iter().map(|(_, v)| v).sum::<f64>()).abs() < 1e-9);
     // log p(x|z) under the posterior is quadratic in one normal: its deviation stays below 1.5 here.
-    assert!(
-        (loss + evidence(&[1.0, 0.5])).abs() < 4.0 * 1.5 / (n as f64).sqrt(),
-        "{loss}"
-    );
+    assert!((loss + evidence(&[1.0, 0.5])).abs() < 4.0 * 1.5 / (n as f64).sqrt(), "{loss}");
     Ok(())
 }
 
@@ -137,10 +116,7 @@ fn samples_of_the_prior_have_the_marginal_moments() -> Check {
     let model = linear_gaussian()?;
     let n = 50_000;
     let options = toml! { draw = "likelihood" };
-    let x = model
-        .sampler("prior", &options)?
-        .sample(&Draw::n(n), &mut Noise::new(0))?
-        .x;
+    let x = model.sampler("prior", &options)?.sample(&Draw::n(n), &mut Noise::new(0))?.x;
     let centred = x.broadcast_sub(&Tensor::new(&OFFSETS, &Device::Cpu)?)?;
     let moments = (centred.t()?.matmul(&centred)? / n as f64)?.to_vec2::<f64>()?;
     for (i, row) in moments.iter().enumerate() {
@@ -160,10 +136,7 @@ fn samples_and_bounds_fit_every_space() -> Check {
         let model = build(&images(space), &[], DType::F32)?;
         for draw in ["likelihood", "mean"] {
             let options = Table::from_iter([("draw".to_string(), draw.into())]);
-            let x = model
-                .sampler("prior", &options)?
-                .sample(&Draw::n(5), &mut Noise::new(0))?
-                .x;
+            let x = model.sampler("prior", &options)?.sample(&Draw::n(5), &mut Noise::new(0))?.x;
             assert_eq!(x.dims(), [5, 1, 4, 4]);
             let values = numbers(&x)?;
             assert!(values.iter().all(|v| (0.0..=1.0).contains(v)));
@@ -184,14 +157,8 @@ fn samples_and_bounds_fit_every_space() -> Check {
 fn the_gradient_of_the_likelihood_is_its_slope() -> Check {
     for (spec, x) in [
         (vectors(3), Tensor::new(&[[0.3f64, -1.0, 0.2]], &Device::Cpu)?),
-        (
-            images(Space::U8),
-            Tensor::full(0.3f64, (1, 1, 4, 4), &Device::Cpu)?,
-        ),
-        (
-            images(Space::BinaryStatic),
-            Tensor::ones((1, 1, 4, 4), DType::F64, &Device::Cpu)?,
-        ),
+        (images(Space::U8), Tensor::full(0.3f64, (1, 1, 4, 4), &Device::Cpu)?),
+        (images(Space::BinaryStatic), Tensor::ones((1, 1, 4, 4), DType::F64, &Device::Cpu)?),
     ] {
         let model = build(&spec, &[], DType::F64)?;
         let caps = model.capabilities();
@@ -213,14 +180,8 @@ fn the_gradient_of_the_likelihood_is_its_slope() -> Check {
 
 #[test]
 fn impossible_settings_are_named() -> Check {
-    for (set, word) in [
-        ("model.latent=0", "model.latent"),
-        ("model.hidden=0", "model.hidden"),
-    ] {
-        let e = build(&vectors(2), &[set], DType::F32)
-            .err()
-            .ok_or("accepted")?
-            .to_string();
+    for (set, word) in [("model.latent=0", "model.latent"), ("model.hidden=0", "model.hidden")] {
+        let e = build(&vectors(2), &[set], DType::F32).err().ok_or("accepted")?.to_string();
         assert!(e.contains(word), "{e}");
     }
     let model = build(&vectors(2), &[], DType::F32)?;

@@ -117,14 +117,11 @@ impl Dataset for Glyphs {
         let items = self.epochs.items(split, rows.clone())?;
         let (noise, cache) = (self.noise.fork(split_name(split)), self.cache(split));
         let mut bytes = vec![0u8; items.len() * self.size * self.size];
-        bytes
-            .par_chunks_exact_mut(self.size * self.size)
-            .zip(&items)
-            .for_each(|(out, &item)| {
-                let image =
-                    cache[item as usize].get_or_init(|| draw(digit(item), self.size, &mut noise.at(item)));
-                out.copy_from_slice(image);
-            });
+        bytes.par_chunks_exact_mut(self.size * self.size).zip(&items).for_each(|(out, &item)| {
+            let image =
+                cache[item as usize].get_or_init(|| draw(digit(item), self.size, &mut noise.at(item)));
+            out.copy_from_slice(image);
+        });
         let labels = items.iter().map(|&item| digit(item)).collect();
         self.pixels.batch(split, rows, &items, &bytes, Some(labels))
     }

@@ -43,11 +43,7 @@ fn segment(depth: &mut [f32], size: usize, a: Dot, b: Dot) {
         first..last
     };
     let (rows, columns) = (span(a.y.min(b.y), a.y.max(b.y)), span(a.x.min(b.x), a.x.max(b.x)));
-    let (dx, dy, dr) = (
-        (b.x - a.x) as f32,
-        (b.y - a.y) as f32,
-        (b.radius - a.radius) as f32,
-    );
+    let (dx, dy, dr) = ((b.x - a.x) as f32, (b.y - a.y) as f32, (b.radius - a.radius) as f32);
     let over_square = 1.0 / (dx * dx + dy * dy).max(1e-12);
     for row in rows {
         let y = row as f32 + 0.5 - a.y as f32;
@@ -68,19 +64,9 @@ mod tests {
 
     #[test]
     fn a_dot_is_a_disc_of_its_area() {
-        let image = render(
-            &[vec![Dot {
-                x: 14.2,
-                y: 13.7,
-                radius: 6.0,
-            }]],
-            28,
-        );
+        let image = render(&[vec![Dot { x: 14.2, y: 13.7, radius: 6.0 }]], 28);
         let area: f64 = image.iter().map(|&v| f64::from(v) / 255.0).sum();
-        assert!(
-            (area / (std::f64::consts::PI * 36.0) - 1.0).abs() < 0.02,
-            "{area}"
-        );
+        assert!((area / (std::f64::consts::PI * 36.0) - 1.0).abs() < 0.02, "{area}");
         assert_eq!((image[13 * 28 + 14], image[0]), (255, 0));
     }
 
@@ -95,24 +81,13 @@ mod tests {
             let image = render(&[vec![end(-1.0), end(1.0)]], 64);
             let area: f64 = image.iter().map(|&v| f64::from(v) / 255.0).sum();
             let exact = 40.0 * 3.0 + std::f64::consts::PI * 2.25;
-            assert!(
-                (area / exact - 1.0).abs() < 0.02,
-                "{angle}: {area} against {exact}"
-            );
+            assert!((area / exact - 1.0).abs() < 0.02, "{angle}: {area} against {exact}");
         }
     }
 
     #[test]
     fn strokes_may_leave_the_image_or_be_empty() {
-        let far = Dot {
-            x: -1e9,
-            y: 1e9,
-            radius: 2.0,
-        };
-        assert!(
-            render(&[vec![far, far], vec![], vec![far]], 8)
-                .iter()
-                .all(|&v| v == 0)
-        );
+        let far = Dot { x: -1e9, y: 1e9, radius: 2.0 };
+        assert!(render(&[vec![far, far], vec![], vec![far]], 8).iter().all(|&v| v == 0));
     }
 }

@@ -13,11 +13,7 @@ const STEPS: usize = 6;
 /// The pen's path for one drawing of `digit`, in pixels of a `size × size` image.
 pub(super) fn strokes(digit: u32, size: usize, noise: &mut Noise) -> Vec<Vec<Dot>> {
     let template = choose(TEMPLATES[digit as usize % 10], noise.uniforms(1)[0]);
-    let mut paths: Vec<Vec<Point>> = template
-        .strokes
-        .iter()
-        .map(|s| smooth(&jittered(s, noise)))
-        .collect();
+    let mut paths: Vec<Vec<Point>> = template.strokes.iter().map(|s| smooth(&jittered(s, noise))).collect();
     elastic(&mut paths, noise);
     let z = noise.normals(8);
     turn(&mut paths, z[0], z[1], z[2]);
@@ -43,11 +39,7 @@ fn jittered(stroke: &[Point], noise: &mut Noise) -> Vec<Point> {
     let mut out: Vec<Point> = Vec::with_capacity(stroke.len());
     for (i, p) in stroke.iter().enumerate() {
         let corner = i > 0 && stroke[i - 1] == *p;
-        out.push(if corner {
-            out[i - 1]
-        } else {
-            (p.0 + SD * z[2 * i], p.1 + SD * z[2 * i + 1])
-        });
+        out.push(if corner { out[i - 1] } else { (p.0 + SD * z[2 * i], p.1 + SD * z[2 * i + 1]) });
     }
     out
 }
@@ -62,11 +54,7 @@ fn smooth(stroke: &[Point]) -> Vec<Point> {
                 return piece[i as usize];
             }
             // Beyond an end, the mirror image of the point before it.
-            let (end, inner) = if i < 0 {
-                (0, 1.min(last))
-            } else {
-                (last, (last - 1).max(0))
-            };
+            let (end, inner) = if i < 0 { (0, 1.min(last)) } else { (last, (last - 1).max(0)) };
             let (e, n) = (piece[end as usize], piece[inner as usize]);
             (2.0 * e.0 - n.0, 2.0 * e.1 - n.1)
         };
@@ -97,13 +85,7 @@ fn elastic(paths: &mut [Vec<Point>], noise: &mut Noise) {
         .map(|k| {
             let (sin, cos) = (TAU * u[2 * k]).sin_cos();
             let frequency = 4.0 + 1.5 * k as f64;
-            [
-                frequency * cos,
-                frequency * sin,
-                TAU * u[2 * k + 1],
-                0.035 * z[2 * k],
-                0.035 * z[2 * k + 1],
-            ]
+            [frequency * cos, frequency * sin, TAU * u[2 * k + 1], 0.035 * z[2 * k], 0.035 * z[2 * k + 1]]
         })
         .collect();
     for p in paths.iter_mut().flatten() {
@@ -136,10 +118,7 @@ fn pen_width(z: f64, pixel: f64) -> f64 {
 fn fit(paths: &mut [Vec<Point>], size: f64, width: f64, z: [f64; 3]) {
     let ends = |f: fn(&Point) -> f64| {
         let all = || paths.iter().flatten().map(f);
-        (
-            all().fold(f64::INFINITY, f64::min),
-            all().fold(f64::NEG_INFINITY, f64::max),
-        )
+        (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max))
     };
     let (left, right) = ends(|p| p.0);
     let (top, bottom) = ends(|p| p.1);
@@ -157,16 +136,9 @@ fn fit(paths: &mut [Vec<Point>], size: f64, width: f64, z: [f64; 3]) {
     let offset = |z: f64, centre: f64, low: f64, high: f64| {
         let wanted = 0.5 * size + size / 28.0 * 0.5 * z.clamp(-3.0, 3.0) - scale * centre;
         let (least, most) = (rim - scale * low, size - rim - scale * high);
-        if least < most {
-            wanted.clamp(least, most)
-        } else {
-            0.5 * (least + most)
-        }
+        if least < most { wanted.clamp(least, most) } else { 0.5 * (least + most) }
     };
-    let (dx, dy) = (
-        offset(z[1], cx / mass, left, right),
-        offset(z[2], cy / mass, top, bottom),
-    );
+    let (dx, dy) = (offset(z[1], cx / mass, left, right), offset(z[2], cy / mass, top, bottom));
     for p in paths.iter_mut().flatten() {
         *p = (scale * p.0 + dx, scale * p.1 + dy);
     }
@@ -179,14 +151,7 @@ fn pressure(paths: Vec<Vec<Point>>, width: f64, noise: &mut Noise) -> Vec<Vec<Do
     let mut step = 0.0;
     let mut dot = |(x, y): Point| {
         step += 1.0;
-        Dot {
-            x,
-            y,
-            radius: 0.5 * width * (1.0 + 0.14 * (rate * step + phase).sin()),
-        }
+        Dot { x, y, radius: 0.5 * width * (1.0 + 0.14 * (rate * step + phase).sin()) }
     };
-    paths
-        .into_iter()
-        .map(|path| path.into_iter().map(&mut dot).collect())
-        .collect()
+    paths.into_iter().map(|path| path.into_iter().map(&mut dot).collect()).collect()
 }

@@ -17,11 +17,9 @@ fn labels(batch: &Batch) -> Vec<u32> {
 
 #[test]
 fn a_row_is_a_function_of_seed_split_and_address() {
-    for spec in [
-        "glyphs{size=14}",
-        "glyphs{size=14,space=binary_static}",
-        "glyphs{size=14,space=binary_dynamic}",
-    ] {
+    for spec in
+        ["glyphs{size=14}", "glyphs{size=14,space=binary_static}", "glyphs{size=14,space=binary_dynamic}"]
+    {
         let (one, other) = (glyphs(spec, 1), glyphs(spec, 1));
         let whole = one.rows(Split::Train, 59_990..60_010).unwrap();
         let parts: Vec<f32> = [59_990..59_993, 59_993..60_001, 60_001..60_010]
@@ -48,9 +46,7 @@ fn an_epoch_holds_every_item_once_and_ten_balanced_classes() {
     for split in [Split::Validation, Split::Test] {
         let n = data.len(split).unwrap();
         let mut count = [0; 10];
-        labels(&data.rows(split, 0..n).unwrap())
-            .iter()
-            .for_each(|&l| count[l as usize] += 1);
+        labels(&data.rows(split, 0..n).unwrap()).iter().for_each(|&l| count[l as usize] += 1);
         assert_eq!(count, [n / 10; 10]);
     }
     // Items return in the second epoch with the same bytes, in another order and with fresh fractions.
@@ -76,10 +72,7 @@ fn glyphs_have_the_statistics_of_handwriting() {
         let data = glyphs(&format!("glyphs{{size={size}}}"), 0);
         let n = 1000;
         let batch = random_rows(&*data, Split::Train, n, &mut Noise::new(4)).unwrap();
-        let bytes: Vec<f64> = values(&batch)
-            .iter()
-            .map(|x| f64::from((256.0 * x).floor()))
-            .collect();
+        let bytes: Vec<f64> = values(&batch).iter().map(|x| f64::from((256.0 * x).floor())).collect();
         let ink = bytes.iter().filter(|&&k| k > 0.0).count() as f64 / bytes.len() as f64;
         let mean = bytes.iter().sum::<f64>() / bytes.len() as f64 / 255.0;
         let most = if size == 28 { 0.22 } else { 0.30 };
@@ -88,11 +81,7 @@ fn glyphs_have_the_statistics_of_handwriting() {
         for image in bytes.chunks(size * size) {
             let mass: f64 = image.iter().sum();
             let moment = |f: fn(usize, usize) -> usize| {
-                image
-                    .iter()
-                    .enumerate()
-                    .map(|(i, v)| v * (f(i / size, i % size) as f64 + 0.5))
-                    .sum::<f64>()
+                image.iter().enumerate().map(|(i, v)| v * (f(i / size, i % size) as f64 + 0.5)).sum::<f64>()
                     / mass
             };
             let (y, x) = (moment(|y, _| y), moment(|_, x| x));
@@ -114,23 +103,13 @@ fn digits_are_told_apart_by_their_nearest_neighbour() {
     let nearest = |x: &[f32]| {
         let square = |y: &[f32]| x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum::<f32>();
         let distances = a.chunks(196).map(square);
-        distances
-            .enumerate()
-            .min_by(|a, b| a.1.total_cmp(&b.1))
-            .unwrap()
-            .0
+        distances.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0
     };
-    let right = b
-        .par_chunks(196)
-        .zip(&lb)
-        .filter(|(x, l)| la[nearest(x)] == **l)
-        .count();
+    let right = b.par_chunks(196).zip(&lb).filter(|(x, l)| la[nearest(x)] == **l).count();
     assert!((340..400).contains(&right), "{right} of 400");
     // Distinct drawings: no two training rows are alike.
-    let mut sorted: Vec<Vec<u32>> = a
-        .chunks(196)
-        .map(|x| x.iter().map(|v| (256.0 * v) as u32).collect())
-        .collect();
+    let mut sorted: Vec<Vec<u32>> =
+        a.chunks(196).map(|x| x.iter().map(|v| (256.0 * v) as u32).collect()).collect();
     sorted.sort();
     sorted.dedup();
     assert_eq!(sorted.len(), 4000);
@@ -141,42 +120,19 @@ fn random_rows_are_distinct_and_not_the_first() {
     let data = glyphs("glyphs{size=8}", 0);
     let n = data.len(Split::Validation).unwrap() as usize;
     let all = random_rows(&*data, Split::Validation, n, &mut Noise::new(0)).unwrap();
-    assert_eq!(
-        values(&all),
-        values(&data.rows(Split::Validation, 0..n as u64).unwrap())
-    );
+    assert_eq!(values(&all), values(&data.rows(Split::Validation, 0..n as u64).unwrap()));
     let some = random_rows(&*data, Split::Validation, 300, &mut Noise::new(0)).unwrap();
-    assert_eq!(
-        (some.len(), some.rows.clone(), labels(&some).len()),
-        (300, 0..300, 300)
-    );
+    assert_eq!((some.len(), some.rows.clone(), labels(&some).len()), (300, 0..300, 300));
     let first = values(&data.rows(Split::Validation, 0..300).unwrap());
-    let same = values(&some)
-        .chunks(64)
-        .zip(first.chunks(64))
-        .filter(|(a, b)| a == b)
-        .count();
+    let same = values(&some).chunks(64).zip(first.chunks(64)).filter(|(a, b)| a == b).count();
     assert!(same < 50, "{same} rows in place");
-    let mut rows: Vec<Vec<u32>> = values(&some)
-        .chunks(64)
-        .map(|r| r.iter().map(|v| v.to_bits()).collect())
-        .collect();
+    let mut rows: Vec<Vec<u32>> =
+        values(&some).chunks(64).map(|r| r.iter().map(|v| v.to_bits()).collect()).collect();
     rows.sort();
     rows.dedup();
     assert_eq!(rows.len(), 300);
     assert!(random_rows(&*data, Split::Validation, n + 1, &mut Noise::new(0)).is_err());
-    assert_eq!(
-        random_rows(&*data, Split::Validation, 0, &mut Noise::new(0))
-            .unwrap()
-            .len(),
-        0
-    );
+    assert_eq!(random_rows(&*data, Split::Validation, 0, &mut Noise::new(0)).unwrap().len(), 0);
     let toy = open("moons", &OpenOptions::default()).unwrap();
-    assert_eq!(
-        random_rows(&*toy, Split::Test, 50, &mut Noise::new(3))
-            .unwrap()
-            .x
-            .dims(),
-        [50, 2]
-    );
+    assert_eq!(random_rows(&*toy, Split::Test, 50, &mut Noise::new(3)).unwrap().x.dims(), [50, 2]);
 }

@@ -55,14 +55,9 @@ fn read(file: File, want: &Want) -> Found<(Vec<u8>, Vec<u8>)> {
         }
         let (png, label) = image_and_label(&row.map_err(damaged)?, n)?;
         decode_png(png.data(), want, &mut pixels).map_err(|e| format!("row {n}: {e}"))?;
-        let class = u8::try_from(label)
-            .ok()
-            .filter(|l| usize::from(*l) < want.classes);
+        let class = u8::try_from(label).ok().filter(|l| usize::from(*l) < want.classes);
         labels.push(class.ok_or_else(|| {
-            format!(
-                "row {n}: expected a label from 0 to {}, found {label}",
-                want.classes - 1
-            )
+            format!("row {n}: expected a label from 0 to {}, found {label}", want.classes - 1)
         })?);
     }
     if labels.len() != want.rows {
@@ -80,14 +75,8 @@ fn check_footer(metadata: &ParquetMetaData, want: &Want) -> Found<()> {
     let cap = (want.rows * (PNG_PER_PIXEL * want.height * want.width + PNG_EXTRA)) as i64;
     let mut total = 0i64;
     for column in metadata.row_groups().iter().flat_map(|g| g.columns()) {
-        if !matches!(
-            column.compression(),
-            Compression::UNCOMPRESSED | Compression::SNAPPY
-        ) {
-            return Err(format!(
-                "expected snappy or no compression, found {}",
-                column.compression()
-            ));
+        if !matches!(column.compression(), Compression::UNCOMPRESSED | Compression::SNAPPY) {
+            return Err(format!("expected snappy or no compression, found {}", column.compression()));
         }
         if column.uncompressed_size() < 0 || column.compressed_size() < 0 {
             return Err("expected sizes of columns, found negative ones".into());
@@ -95,9 +84,7 @@ fn check_footer(metadata: &ParquetMetaData, want: &Want) -> Found<()> {
         total = total.saturating_add(column.uncompressed_size());
     }
     if total > cap {
-        return Err(format!(
-            "expected at most {cap} bytes of columns, the file claims {total}"
-        ));
+        return Err(format!("expected at most {cap} bytes of columns, the file claims {total}"));
     }
     Ok(())
 }
@@ -107,12 +94,10 @@ fn image_and_label(row: &Row, n: usize) -> Found<(parquet::data_type::ByteArray,
     for (name, field) in row.get_column_iter() {
         match (name.as_str(), field) {
             ("image", Field::Group(group)) => {
-                image = group
-                    .get_column_iter()
-                    .find_map(|(name, field)| match (name.as_str(), field) {
-                        ("bytes", Field::Bytes(bytes)) => Some(bytes.clone()),
-                        _ => None,
-                    });
+                image = group.get_column_iter().find_map(|(name, field)| match (name.as_str(), field) {
+                    ("bytes", Field::Bytes(bytes)) => Some(bytes.clone()),
+                    _ => None,
+                });
             }
             ("label", Field::Long(value)) => label = Some(*value),
             _ => {}
@@ -129,10 +114,7 @@ fn decode_png(png: &[u8], want: &Want, pixels: &mut Vec<u8>) -> Found<()> {
     let expected = format!("expected a grey PNG of {width} × {height}");
     let most = PNG_PER_PIXEL * height * width + PNG_EXTRA;
     if png.len() > most {
-        return Err(format!(
-            "{expected} in at most {most} bytes, found {} bytes",
-            png.len()
-        ));
+        return Err(format!("{expected} in at most {most} bytes, found {} bytes", png.len()));
     }
     let (w, h) = claimed_size(png).ok_or_else(|| format!("{expected}, found no PNG"))?;
     if (w as usize, h as usize) != (width, height) {
@@ -145,16 +127,11 @@ fn decode_png(png: &[u8], want: &Want, pixels: &mut Vec<u8>) -> Found<()> {
     let decoder = PngDecoder::with_limits(Cursor::new(png), limits)
         .map_err(|e| format!("{expected}, found a damaged one ({e})"))?;
     if decoder.color_type() != ColorType::L8 || decoder.dimensions() != (w, h) {
-        return Err(format!(
-            "{expected}, found one of type {:?}",
-            decoder.color_type()
-        ));
+        return Err(format!("{expected}, found one of type {:?}", decoder.color_type()));
     }
     let start = pixels.len();
     pixels.resize(start + height * width, 0);
-    decoder
-        .read_image(&mut pixels[start..])
-        .map_err(|e| format!("{expected}, found a damaged one ({e})"))
+    decoder.read_image(&mut pixels[start..]).map_err(|e| format!("{expected}, found a damaged one ({e})"))
 }
 
 /// Width and height in the first chunk of a PNG (PNG specification, 11.2.2), without a decoder.
@@ -164,10 +141,6 @@ fn claimed_size(png: &[u8]) -> Option<(u32, u32)> {
     if *signature != *b"\x89PNG\r\n\x1a\n" || rest[4..8] != *b"IHDR" {
         return None;
     }
-    let number = |at: usize| {
-        rest.get(at..at + 4)?
-            .first_chunk::<4>()
-            .map(|b| u32::from_be_bytes(*b))
-    };
+    let number = |at: usize| rest.get(at..at + 4)?.first_chunk::<4>().map(|b| u32::from_be_bytes(*b));
     Some((number(8)?, number(12)?))
 }

@@ -20,18 +20,13 @@ pub(super) fn temporary(dir: &Path) -> Result<NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666)); // less the umask, as any new file
     }
-    builder
-        .tempfile_in(dir)
-        .map_err(Error::io("create a file in", dir))
+    builder.tempfile_in(dir).map_err(Error::io("create a file in", dir))
 }
 
 /// Compares the idx file made of a header and data with the manifest.
 pub(super) fn check(url: &str, file: &ManifestFile, header: &[u8], data: &[u8]) -> Result<()> {
     let Some(expected) = &file.sha256 else {
-        return Err(Error::file(
-            url,
-            format!("no sha256 is published for the contents of {}", file.name),
-        ));
+        return Err(Error::file(url, format!("no sha256 is published for the contents of {}", file.name)));
     };
     let found = hex(&Sha256::new().chain_update(header).chain_update(data).finalize());
     if found == *expected {
@@ -48,9 +43,7 @@ pub(super) fn check(url: &str, file: &ManifestFile, header: &[u8], data: &[u8]) 
 pub(super) fn write(dir: &Path, name: &str, parts: &[&[u8]]) -> Result<()> {
     let mut temporary = temporary(dir)?;
     for part in parts {
-        temporary
-            .write_all(part)
-            .map_err(Error::io("write", dir.join(name)))?;
+        temporary.write_all(part).map_err(Error::io("write", dir.join(name)))?;
     }
     persist(dir, name, temporary)
 }
@@ -58,16 +51,9 @@ pub(super) fn write(dir: &Path, name: &str, parts: &[&[u8]]) -> Result<()> {
 /// Gives a temporary file its plain name.
 pub(super) fn persist(dir: &Path, name: &str, temporary: NamedTempFile) -> Result<()> {
     let path = dir.join(name);
-    temporary
-        .as_file()
-        .sync_all()
-        .map_err(Error::io("write", &path))?;
-    temporary
-        .persist(&path)
-        .map_err(|e| Error::io("write", &path)(e.error))?;
+    temporary.as_file().sync_all().map_err(Error::io("write", &path))?;
+    temporary.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
     #[cfg(unix)]
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(Error::io("write", dir))?;
+    File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("write", dir))?;
     Ok(())
 }

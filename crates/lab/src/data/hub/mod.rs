@@ -97,9 +97,7 @@ pub fn fetch_dataset(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<FileReport>> {
     let manifest = Manifest::named(name)?;
-    let dir = manifest
-        .locate(data_dir)
-        .unwrap_or_else(|_| manifest.fetch_dir(data_dir));
+    let dir = manifest.locate(data_dir).unwrap_or_else(|_| manifest.fetch_dir(data_dir));
     fetch(&manifest, &dir, options, progress)
 }
 
@@ -118,11 +116,7 @@ pub fn fetch(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<FileReport>> {
     let reports = manifest.verify(dir);
-    let wanting: Vec<_> = reports
-        .iter()
-        .filter(|r| r.problem.is_some())
-        .map(|r| r.name.clone())
-        .collect();
+    let wanting: Vec<_> = reports.iter().filter(|r| r.problem.is_some()).map(|r| r.name.clone()).collect();
     if wanting.is_empty() {
         return Ok(reports);
     }
@@ -168,10 +162,7 @@ pub fn fetch(
 /// The reports after a fetch. A wrong plain file hides a right gzipped one; it is the user's, so it stays.
 fn complete(manifest: &Manifest, dir: &Path) -> Result<Vec<FileReport>> {
     let reports = manifest.verify(dir);
-    match reports
-        .iter()
-        .find_map(|r| r.problem.as_ref().map(|p| (&r.path, p)))
-    {
+    match reports.iter().find_map(|r| r.problem.as_ref().map(|p| (&r.path, p))) {
         Some((path, problem)) => Err(Error::file(path, format!("{problem}; remove it and fetch again"))),
         None => Ok(reports),
     }
@@ -199,24 +190,15 @@ fn from_hub(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
     let commit = resolve::resolve(hub, options)?;
-    let halves = [
-        (&hub.train, Role::TrainImages, Role::TrainLabels),
-        (&hub.test, Role::TestImages, Role::TestLabels),
-    ];
+    let halves =
+        [(&hub.train, Role::TrainImages, Role::TrainLabels), (&hub.test, Role::TestImages, Role::TestLabels)];
     let mut accepted = Vec::new();
     for (path, images, labels) in halves {
-        let url = format!(
-            "{}/datasets/{}/resolve/{commit}/{path}",
-            options.endpoint, hub.repo
-        );
+        let url = format!("{}/datasets/{}/resolve/{commit}/{path}", options.endpoint, hub.repo);
         let mut expect = resolve::expectation(&url, options)?;
         expect.max = hub.max_bytes;
         let parquet = transfer::download(&url, &expect, dir, options, &mut |done, total| {
-            progress(Progress {
-                file: path,
-                done,
-                total,
-            });
+            progress(Progress { file: path, done, total });
         })?;
         let (image_file, label_file) = (manifest.file(images)?, manifest.file(labels)?);
         let want = decode::Want {
@@ -225,11 +207,8 @@ fn from_hub(
             width: manifest.shape[2],
             classes: manifest.classes,
         };
-        let (pixels, classes) = decode::parquet(
-            parquet.reopen().map_err(Error::io("read", parquet.path()))?,
-            &url,
-            &want,
-        )?;
+        let (pixels, classes) =
+            decode::parquet(parquet.reopen().map_err(Error::io("read", parquet.path()))?, &url, &want)?;
         for (file, data) in [(image_file, pixels), (label_file, classes)] {
             let mut dims = vec![file.rows];
             dims.extend(manifest.expected(file).event);
@@ -257,23 +236,13 @@ fn from_mirror(
         let url = format!("{}{name}", mirror.base);
         // Where the contents have a hash the wrapping is free, but gzip adds at most a few bytes to them.
         let expect = match (&file.sha256, &file.gz) {
-            (None, Some(gz)) => transfer::Expect {
-                max: gz.bytes,
-                bytes: Some(gz.bytes),
-                sha256: Some(gz.sha256.clone()),
-            },
-            _ => transfer::Expect {
-                max: file.bytes + 1024,
-                bytes: None,
-                sha256: None,
-            },
+            (None, Some(gz)) => {
+                transfer::Expect { max: gz.bytes, bytes: Some(gz.bytes), sha256: Some(gz.sha256.clone()) }
+            }
+            _ => transfer::Expect { max: file.bytes + 1024, bytes: None, sha256: None },
         };
         let packed = transfer::download(&url, &expect, dir, options, &mut |done, total| {
-            progress(Progress {
-                file: &name,
-                done,
-                total,
-            });
+            progress(Progress { file: &name, done, total });
         })?;
         let reader = packed.reopen().map_err(Error::io("read", packed.path()))?;
         let found = idx::read_from(reader, Path::new(&url), &manifest.expected(file))?;

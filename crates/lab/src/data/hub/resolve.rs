@@ -14,10 +14,7 @@ use crate::data::manifest::is_hex;
 
 /// The commit of the source's revision, after checking that it lists the source's files.
 pub(super) fn resolve(source: &HubSource, options: &Options) -> Result<String> {
-    let url = format!(
-        "{}/datasets/{} at {}",
-        options.endpoint, source.repo, source.revision
-    );
+    let url = format!("{}/datasets/{} at {}", options.endpoint, source.repo, source.revision);
     let (endpoint, attempts, backoff) = (options.endpoint.clone(), options.attempts, options.backoff);
     let (repo, revision) = (source.repo.clone(), source.revision.clone());
     let info = with_deadline(&url, options.connect + options.stall, move || {
@@ -33,10 +30,7 @@ pub(super) fn resolve(source: &HubSource, options: &Options) -> Result<String> {
     .map_err(|e| {
         transfer::failure(
             &url,
-            format!(
-                "the hub did not resolve it: {}",
-                transfer::printable(&e.to_string())
-            ),
+            format!("the hub did not resolve it: {}", transfer::printable(&e.to_string())),
         )
     })?;
     let commit = info.sha.unwrap_or_default();
@@ -50,10 +44,7 @@ pub(super) fn resolve(source: &HubSource, options: &Options) -> Result<String> {
     let listed = info.siblings.unwrap_or_default();
     for path in [&source.train, &source.test] {
         if !listed.iter().any(|s| s.rfilename == *path) {
-            let problem = format!(
-                "expected the file {path}, found a listing of {} others",
-                listed.len()
-            );
+            let problem = format!("expected the file {path}, found a listing of {} others", listed.len());
             return Err(transfer::failure(&url, problem));
         }
     }
@@ -66,11 +57,7 @@ pub(super) fn resolve(source: &HubSource, options: &Options) -> Result<String> {
 pub(super) fn expectation(url: &str, options: &Options) -> Result<Expect> {
     let headers = transfer::headers(url, options)?;
     let sha256 = headers.etag.filter(|e| is_hex(e, 64));
-    Ok(Expect {
-        max: u64::MAX,
-        bytes: headers.bytes,
-        sha256,
-    })
+    Ok(Expect { max: u64::MAX, bytes: headers.bytes, sha256 })
 }
 
 /// Runs `work` on a thread and waits for at most `limit`. The thread of a server that never answers is left to

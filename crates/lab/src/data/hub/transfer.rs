@@ -58,11 +58,7 @@ pub(super) fn headers(url: &str, options: &Options) -> Result<Headers> {
         let etag = text("x-linked-etag").or_else(|| text("etag"));
         let etag = etag.map(|e| e.strip_prefix("W/").unwrap_or(e).trim_matches('"').to_string());
         // The length of a redirecting answer is that of its own text.
-        let length = if status.is_success() {
-            text("content-length")
-        } else {
-            None
-        };
+        let length = if status.is_success() { text("content-length") } else { None };
         let bytes = text("x-linked-size").or(length).and_then(|v| v.parse().ok());
         Ok(Headers { etag, bytes })
     })
@@ -83,24 +79,16 @@ pub(super) fn download(
     if let Some(bytes) = expect.bytes.filter(|b| *b > expect.max) {
         return Err(failure(
             url,
-            format!(
-                "expected at most {} bytes, the server announces {bytes}",
-                expect.max
-            ),
+            format!("expected at most {} bytes, the server announces {bytes}", expect.max),
         ));
     }
     let mut disk = None;
-    let out = repeat(url, options, || {
-        match attempt(url, expect, dir, options, progress) {
-            Ok(file) => Ok(file),
-            Err(Trouble::Network(f)) => Err(f),
-            Err(Trouble::Disk(e)) => {
-                disk = Some(e);
-                Err(Failure {
-                    problem: String::new(),
-                    again: false,
-                })
-            }
+    let out = repeat(url, options, || match attempt(url, expect, dir, options, progress) {
+        Ok(file) => Ok(file),
+        Err(Trouble::Network(f)) => Err(f),
+        Err(Trouble::Disk(e)) => {
+            disk = Some(e);
+            Err(Failure { problem: String::new(), again: false })
         }
     });
     match disk {
@@ -116,10 +104,7 @@ enum Trouble {
 
 impl Trouble {
     fn last(problem: String) -> Self {
-        Trouble::Network(Failure {
-            problem,
-            again: false,
-        })
+        Trouble::Network(Failure { problem, again: false })
     }
 }
 
@@ -139,19 +124,15 @@ fn attempt(
         match events.recv_timeout(left.min(options.connect + options.stall)) {
             Ok(Event::Length(n)) => {
                 if n > expect.max || expect.bytes.is_some_and(|b| b != n) {
-                    let wanted = expect
-                        .bytes
-                        .map_or_else(|| format!("at most {}", expect.max), |b| b.to_string());
-                    return Err(Trouble::last(format!(
-                        "expected {wanted} bytes, the server sends {n}"
-                    )));
+                    let wanted =
+                        expect.bytes.map_or_else(|| format!("at most {}", expect.max), |b| b.to_string());
+                    return Err(Trouble::last(format!("expected {wanted} bytes, the server sends {n}")));
                 }
                 total = Some(n);
             }
             Ok(Event::Chunk(bytes)) => {
                 hash.update(&bytes);
-                file.write_all(&bytes)
-                    .map_err(|e| Trouble::Disk(Error::io("write in", dir)(e)))?;
+                file.write_all(&bytes).map_err(|e| Trouble::Disk(Error::io("write in", dir)(e)))?;
                 done += bytes.len() as u64;
                 if done > expect.bytes.unwrap_or(expect.max) {
                     let limit = expect.bytes.unwrap_or(expect.max);
@@ -172,9 +153,7 @@ fn attempt(
     }
     let found = hex(&hash.finalize());
     if let Some(sha256) = expect.sha256.as_ref().filter(|s| **s != found) {
-        return Err(Trouble::last(format!(
-            "expected sha256 {sha256}, found {found}: damaged on the way"
-        )));
+        return Err(Trouble::last(format!("expected sha256 {sha256}, found {found}: damaged on the way")));
     }
     Ok(file)
 }
@@ -183,10 +162,7 @@ fn silence(left: Duration, options: &Options) -> String {
     if left.is_zero() {
         format!("not complete within {:.0} s", options.total.as_secs_f64())
     } else {
-        format!(
-            "no data for {:.1} s",
-            (options.connect + options.stall).as_secs_f64()
-        )
+        format!("no data for {:.1} s", (options.connect + options.stall).as_secs_f64())
     }
 }
 
@@ -226,20 +202,13 @@ fn read(
     if let Some(n) = content_length(response.headers()) {
         let _ = send.send(Event::Length(n));
     }
-    let mut body = response
-        .into_body()
-        .into_with_config()
-        .limit(u64::MAX)
-        .reader()
-        .take(max.saturating_add(1));
+    let mut body =
+        response.into_body().into_with_config().limit(u64::MAX).reader().take(max.saturating_add(1));
     loop {
         let mut chunk = vec![0; 1 << 16];
         let n = body.read(&mut chunk).map_err(|e| {
             let again = e.kind() != std::io::ErrorKind::TimedOut;
-            Failure {
-                problem: format!("the connection broke: {}", printable(&e.to_string())),
-                again,
-            }
+            Failure { problem: format!("the connection broke: {}", printable(&e.to_string())), again }
         })?;
         chunk.truncate(n);
         if n == 0 || send.send(Event::Chunk(chunk)).is_err() {
@@ -287,17 +256,11 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 fn of_status(status: StatusCode) -> Failure {
     let again = matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504);
-    Failure {
-        problem: format!("expected status 200, found {}", status.as_u16()),
-        again,
-    }
+    Failure { problem: format!("expected status 200, found {}", status.as_u16()), again }
 }
 
 fn of_ureq(e: &ureq::Error) -> Failure {
-    let again = matches!(
-        e,
-        ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_)
-    );
+    let again = matches!(e, ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_));
     let problem = match e {
         ureq::Error::Timeout(t) => format!("no answer in time ({t})"),
         e => printable(&e.to_string()),
@@ -307,10 +270,7 @@ fn of_ureq(e: &ureq::Error) -> Failure {
 
 /// A failure to get something from a server.
 pub(super) fn failure(url: &str, problem: impl Into<String>) -> Error {
-    Error::Network {
-        url: url.to_string(),
-        problem: problem.into(),
-    }
+    Error::Network { url: url.to_string(), problem: problem.into() }
 }
 
 /// Text from a server, without control characters and not too long.

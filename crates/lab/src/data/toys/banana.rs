@@ -41,15 +41,7 @@ pub(in super::super) static BANANA: DatasetEntry = DatasetEntry {
     presets: &[],
     open: |arguments, options| {
         let (length, width) = (arguments.number("length")?, arguments.number("width")?);
-        Ok(toy(
-            arguments,
-            options,
-            Banana {
-                length,
-                width,
-                bend: arguments.number("bend")?,
-            },
-        ))
+        Ok(toy(arguments, options, Banana { length, width, bend: arguments.number("bend")? }))
     },
 };
 

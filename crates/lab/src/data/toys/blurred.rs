@@ -52,12 +52,7 @@ impl Blurred {
             }
         }
         let masses = arcs.iter().map(|a| a.mass).collect();
-        Self {
-            arcs,
-            masses,
-            sd,
-            nodes,
-        }
+        Self { arcs, masses, sd, nodes }
     }
 
     /// `log w_j − |x − c_j|²/2σ²`.
@@ -105,19 +100,9 @@ impl Law for Blurred {
 
     fn entropy(&self) -> Entropy {
         let bound = |i: usize, sign: f64| {
-            sign * (self
-                .nodes
-                .iter()
-                .map(|n| sign * n[i])
-                .fold(f64::NEG_INFINITY, f64::max)
-                + 8.0 * self.sd)
+            sign * (self.nodes.iter().map(|n| sign * n[i]).fold(f64::NEG_INFINITY, f64::max) + 8.0 * self.sd)
         };
-        on_grid(
-            self,
-            [bound(0, -1.0), bound(1, -1.0)],
-            [bound(0, 1.0), bound(1, 1.0)],
-            0.4 * self.sd,
-        )
+        on_grid(self, [bound(0, -1.0), bound(1, -1.0)], [bound(0, 1.0), bound(1, 1.0)], 0.4 * self.sd)
     }
 
     fn method(&self) -> &'static str {
@@ -139,9 +124,7 @@ mod tests {
             (x[0] - c[0]).powi(2) + (x[1] - c[1]).powi(2)
         };
         let nearest = (0..n).map(square).fold(f64::INFINITY, f64::min);
-        let sum: f64 = (0..n)
-            .map(|i| ((nearest - square(i)) / (2.0 * sd * sd)).exp())
-            .sum();
+        let sum: f64 = (0..n).map(|i| ((nearest - square(i)) / (2.0 * sd * sd)).exp()).sum();
         (arc.mass * sum / f64::from(n)).ln() - nearest / (2.0 * sd * sd) - (2.0 * PI * sd * sd).ln()
     }
 

@@ -21,15 +21,7 @@ pub(in super::super) static CHECKERBOARD: DatasetEntry = DatasetEntry {
         meaning: "of a square",
     }],
     presets: &[],
-    open: |arguments, options| {
-        Ok(toy(
-            arguments,
-            options,
-            Checkerboard {
-                side: arguments.number("side")?,
-            },
-        ))
-    },
+    open: |arguments, options| Ok(toy(arguments, options, Checkerboard { side: arguments.number("side")? })),
 };
 
 struct Checkerboard {

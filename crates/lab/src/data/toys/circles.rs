@@ -47,14 +47,7 @@ pub(in super::super) static CIRCLES: DatasetEntry = DatasetEntry {
     open: |arguments, options| {
         let scale = arguments.number("scale")?;
         let radii = vec![scale, scale * arguments.number("factor")?];
-        Ok(toy(
-            arguments,
-            options,
-            Circles {
-                radii,
-                sd: scale * arguments.number("noise")?,
-            },
-        ))
+        Ok(toy(arguments, options, Circles { radii, sd: scale * arguments.number("noise")? }))
     },
 };
 
@@ -69,31 +62,14 @@ pub(in super::super) static RINGS: DatasetEntry = DatasetEntry {
             accepts: Accepts::Integer(1, 64),
             meaning: "of evenly spaced rings",
         },
-        Parameter {
-            name: "radius",
-            default: "3",
-            accepts: Accepts::Positive,
-            meaning: "of the outermost",
-        },
-        Parameter {
-            name: "noise",
-            default: "0.08",
-            accepts: Accepts::AtLeast(1e-3),
-            meaning: "blur",
-        },
+        Parameter { name: "radius", default: "3", accepts: Accepts::Positive, meaning: "of the outermost" },
+        Parameter { name: "noise", default: "0.08", accepts: Accepts::AtLeast(1e-3), meaning: "blur" },
     ],
     presets: &[],
     open: |arguments, options| {
         let (count, radius) = (arguments.integer("count")?, arguments.number("radius")?);
         let radii = (1..=count).map(|k| radius * k as f64 / count as f64).collect();
-        Ok(toy(
-            arguments,
-            options,
-            Circles {
-                radii,
-                sd: arguments.number("noise")?,
-            },
-        ))
+        Ok(toy(arguments, options, Circles { radii, sd: arguments.number("noise")? }))
     },
 };
 
@@ -144,11 +120,7 @@ impl Law for Circles {
         let r = x[0].hypot(x[1]);
         let (terms, slopes) = self.terms(r);
         let total = log_sum_exp(&terms);
-        let slope: f64 = terms
-            .iter()
-            .zip(&slopes)
-            .map(|(t, slope)| (t - total).exp() * slope)
-            .sum();
+        let slope: f64 = terms.iter().zip(&slopes).map(|(t, slope)| (t - total).exp() * slope).sum();
         let over_r = if r > 0.0 { slope / r } else { 0.0 };
         s[0] = over_r * x[0];
         s[1] = over_r * x[1];
@@ -167,10 +139,6 @@ impl Law for Circles {
             (nodes.iter().map(term).sum::<f64>(), nodes.len() as u64)
         };
         let (value, n) = integral(2.0);
-        Entropy {
-            value,
-            stderr: (value - integral(4.0).0).abs(),
-            n,
-        }
+        Entropy { value, stderr: (value - integral(4.0).0).abs(), n }
     }
 }

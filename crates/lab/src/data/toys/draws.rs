@@ -24,10 +24,5 @@ pub(super) fn pick(u: f64, masses: &[f64]) -> usize {
         sum += m;
         sum <= u
     };
-    masses
-        .iter()
-        .take(masses.len().saturating_sub(1))
-        .map(below)
-        .take_while(|&b| b)
-        .count()
+    masses.iter().take(masses.len().saturating_sub(1)).map(below).take_while(|&b| b).count()
 }

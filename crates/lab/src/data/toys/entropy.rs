@@ -18,11 +18,7 @@ pub(super) struct Entropy {
 impl Entropy {
     /// A closed form.
     pub(super) fn exact(value: f64) -> Self {
-        Self {
-            value,
-            stderr: 0.0,
-            n: 0,
-        }
+        Self { value, stderr: 0.0, n: 0 }
     }
 
     /// `½ log 2πeσ²`: one dimension of a Gaussian.
@@ -59,11 +55,7 @@ pub(super) fn on_grid(law: &dyn Law, low: [f64; 2], high: [f64; 2], step: f64) -
     let area = step * step;
     let value = area * lines.iter().map(|s| s[0]).sum::<f64>();
     let coarse = area * lines.iter().map(|s| s[1]).sum::<f64>();
-    Entropy {
-        value,
-        stderr: (value - coarse).abs(),
-        n: (nx * ny) as u64,
-    }
+    Entropy { value, stderr: (value - coarse).abs(), n: (nx * ny) as u64 }
 }
 
 /// By the mean of −log p over draws from the law.
@@ -84,9 +76,5 @@ pub(super) fn by_monte_carlo(law: &dyn Law, n: usize) -> Entropy {
     let n = (blocks.len() * block) as f64;
     let mean = blocks.iter().map(|b| b[0]).sum::<f64>() / n;
     let square = blocks.iter().map(|b| b[1]).sum::<f64>() / n;
-    Entropy {
-        value: mean,
-        stderr: ((square - mean * mean).max(0.0) / n).sqrt(),
-        n: n as u64,
-    }
+    Entropy { value: mean, stderr: ((square - mean * mean).max(0.0) / n).sqrt(), n: n as u64 }
 }

@@ -20,12 +20,7 @@ pub(in super::super) static FUNNEL: DatasetEntry = DatasetEntry {
     summary: "a Gaussian whose width is log-normal (Neal 2003)",
     kind: DatasetKind::Toy,
     parameters: &[
-        Parameter {
-            name: "d",
-            default: "2",
-            accepts: Accepts::Integer(2, 4096),
-            meaning: "dimensions",
-        },
+        Parameter { name: "d", default: "2", accepts: Accepts::Integer(2, 4096), meaning: "dimensions" },
         Parameter {
             name: "sd",
             default: "3",
@@ -35,14 +30,7 @@ pub(in super::super) static FUNNEL: DatasetEntry = DatasetEntry {
     ],
     presets: &[],
     open: |arguments, options| {
-        Ok(toy(
-            arguments,
-            options,
-            Funnel {
-                dims: arguments.integer("d")?,
-                sd: arguments.number("sd")?,
-            },
-        ))
+        Ok(toy(arguments, options, Funnel { dims: arguments.integer("d")?, sd: arguments.number("sd")? }))
     },
 };
 
@@ -72,11 +60,7 @@ impl Law for Funnel {
         let others = rest.len() as f64;
         let square: f64 = rest.iter().map(|x| x * x).sum();
         // 0 · e^{−v} is 0, even where the exponential overflows.
-        let spread = if square > 0.0 {
-            0.5 * square * (-v).exp()
-        } else {
-            0.0
-        };
+        let spread = if square > 0.0 { 0.5 * square * (-v).exp() } else { 0.0 };
         let constant = 0.5 * self.dims as f64 * (2.0 * PI).ln() + self.sd.ln();
         -0.5 * (v / self.sd).powi(2) - 0.5 * others * v - spread - constant
     }

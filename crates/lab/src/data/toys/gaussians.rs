@@ -20,12 +20,7 @@ pub(in super::super) static GAUSSIANS8: DatasetEntry = DatasetEntry {
             accepts: Accepts::Positive,
             meaning: "of the ring of centres",
         },
-        Parameter {
-            name: "sd",
-            default: "0.35355",
-            accepts: SD,
-            meaning: "standard deviation of each",
-        },
+        Parameter { name: "sd", default: "0.35355", accepts: SD, meaning: "standard deviation of each" },
     ],
     presets: &[
         Preset {
@@ -38,11 +33,7 @@ pub(in super::super) static GAUSSIANS8: DatasetEntry = DatasetEntry {
             values: &[("radius", "5"), ("sd", "0.56234")],
             source: "TorchCFM, notebooks: √0.1 used as a variance",
         },
-        Preset {
-            name: "torchebm",
-            values: &[("radius", "2"), ("sd", "0.02")],
-            source: "torchebm, defaults",
-        },
+        Preset { name: "torchebm", values: &[("radius", "2"), ("sd", "0.02")], source: "torchebm, defaults" },
         Preset {
             name: "torchdyn",
             values: &[("radius", "0.5"), ("sd", "0.1")],
@@ -65,18 +56,8 @@ pub(in super::super) static GRID25: DatasetEntry = DatasetEntry {
     summary: "twenty-five narrow Gaussians on a square grid (Metz et al. 2017)",
     kind: DatasetKind::Toy,
     parameters: &[
-        Parameter {
-            name: "spacing",
-            default: "2",
-            accepts: Accepts::Positive,
-            meaning: "of the grid",
-        },
-        Parameter {
-            name: "sd",
-            default: "0.05",
-            accepts: SD,
-            meaning: "standard deviation of each",
-        },
+        Parameter { name: "spacing", default: "2", accepts: Accepts::Positive, meaning: "of the grid" },
+        Parameter { name: "sd", default: "0.05", accepts: SD, meaning: "standard deviation of each" },
     ],
     presets: &[],
     open: |arguments, options| {
@@ -92,36 +73,16 @@ pub(in super::super) static TWO_MODES: DatasetEntry = DatasetEntry {
     summary: "two Gaussians of unequal mass on the first axis of d dimensions (Carbone)",
     kind: DatasetKind::Toy,
     parameters: &[
-        Parameter {
-            name: "d",
-            default: "2",
-            accepts: Accepts::Integer(1, 4096),
-            meaning: "dimensions",
-        },
-        Parameter {
-            name: "mass",
-            default: "0.25",
-            accepts: Accepts::Fraction,
-            meaning: "of the left mode",
-        },
+        Parameter { name: "d", default: "2", accepts: Accepts::Integer(1, 4096), meaning: "dimensions" },
+        Parameter { name: "mass", default: "0.25", accepts: Accepts::Fraction, meaning: "of the left mode" },
         Parameter {
             name: "left",
             default: "-5",
             accepts: Accepts::Number,
             meaning: "first coordinate of the left mode",
         },
-        Parameter {
-            name: "right",
-            default: "5",
-            accepts: Accepts::Number,
-            meaning: "of the right mode",
-        },
-        Parameter {
-            name: "sd",
-            default: "1",
-            accepts: SD,
-            meaning: "standard deviation of both",
-        },
+        Parameter { name: "right", default: "5", accepts: Accepts::Number, meaning: "of the right mode" },
+        Parameter { name: "sd", default: "1", accepts: SD, meaning: "standard deviation of both" },
     ],
     presets: &[Preset {
         name: "carbone",
@@ -140,12 +101,7 @@ pub(in super::super) static TWO_MODES: DatasetEntry = DatasetEntry {
         Ok(toy(
             arguments,
             options,
-            Mixture {
-                dims,
-                weights: vec![mass, 1.0 - mass],
-                centers,
-                sds: vec![sd; 2],
-            },
+            Mixture { dims, weights: vec![mass, 1.0 - mass], centers, sds: vec![sd; 2] },
         ))
     },
 };
@@ -156,30 +112,10 @@ pub(in super::super) static MIXTURE1D: DatasetEntry = DatasetEntry {
     summary: "two Gaussians on the line, 0.7 N(0, 1) + 0.3 N(5, 0.5²) (Carbone)",
     kind: DatasetKind::Toy,
     parameters: &[
-        Parameter {
-            name: "mass",
-            default: "0.7",
-            accepts: Accepts::Fraction,
-            meaning: "of the mode at 0",
-        },
-        Parameter {
-            name: "distance",
-            default: "5",
-            accepts: Accepts::Number,
-            meaning: "to the other mode",
-        },
-        Parameter {
-            name: "sd1",
-            default: "1",
-            accepts: SD,
-            meaning: "standard deviation of the mode at 0",
-        },
-        Parameter {
-            name: "sd2",
-            default: "0.5",
-            accepts: SD,
-            meaning: "of the other",
-        },
+        Parameter { name: "mass", default: "0.7", accepts: Accepts::Fraction, meaning: "of the mode at 0" },
+        Parameter { name: "distance", default: "5", accepts: Accepts::Number, meaning: "to the other mode" },
+        Parameter { name: "sd1", default: "1", accepts: SD, meaning: "standard deviation of the mode at 0" },
+        Parameter { name: "sd2", default: "0.5", accepts: SD, meaning: "of the other" },
     ],
     presets: &[],
     open: |arguments, options| {

@@ -25,12 +25,7 @@ impl Mixture {
     /// Equal weights and widths.
     pub(super) fn even(centers: Vec<Vec<f64>>, sd: f64) -> Self {
         let k = centers.len();
-        Self {
-            dims: 2,
-            weights: vec![1.0 / k as f64; k],
-            centers,
-            sds: vec![sd; k],
-        }
+        Self { dims: 2, weights: vec![1.0 / k as f64; k], centers, sds: vec![sd; k] }
     }
 
     /// `log w_k N(x; c_k, σ_k²)` in the first coordinates, as many as `x` has.
@@ -39,12 +34,7 @@ impl Mixture {
             let square: f64 = x.iter().zip(c).map(|(x, c)| (x - c) * (x - c)).sum();
             w.ln() - square / (2.0 * sd * sd) - x.len() as f64 * (0.5 * (2.0 * PI).ln() + sd.ln())
         };
-        self.weights
-            .iter()
-            .zip(&self.centers)
-            .zip(&self.sds)
-            .map(term)
-            .collect()
+        self.weights.iter().zip(&self.centers).zip(&self.sds).map(term).collect()
     }
 
     /// How many leading coordinates tell the components apart.
@@ -106,10 +96,7 @@ impl Law for Mixture {
         s.fill(0.0);
         for ((term, c), sd) in terms.iter().zip(&self.centers).zip(&self.sds) {
             let pull = (term - total).exp() / (sd * sd);
-            s.iter_mut()
-                .zip(x)
-                .zip(c)
-                .for_each(|((s, x), c)| *s += pull * (c - x));
+            s.iter_mut().zip(x).zip(c).for_each(|((s, x), c)| *s += pull * (c - x));
         }
         true
     }
@@ -117,21 +104,12 @@ impl Law for Mixture {
     /// The coordinates in which all centres agree are independent Gaussians and have a closed form.
     fn entropy(&self) -> Entropy {
         let active = self.active().max(1);
-        let rest: f64 = self
-            .weights
-            .iter()
-            .zip(&self.sds)
-            .map(|(w, sd)| w * Entropy::gaussian(*sd))
-            .sum();
+        let rest: f64 = self.weights.iter().zip(&self.sds).map(|(w, sd)| w * Entropy::gaussian(*sd)).sum();
         let rest = (self.dims - active) as f64 * rest;
         let fine = self.active_entropy(active, 0.125);
         let coarse = self.active_entropy(active, 0.25);
         let n = 129u64.pow(active as u32) * self.weights.len() as u64;
-        Entropy {
-            value: fine + rest,
-            stderr: (fine - coarse).abs(),
-            n,
-        }
+        Entropy { value: fine + rest, stderr: (fine - coarse).abs(), n }
     }
 
     /// The radius holds 999 of 1000 draws of the widest component.

@@ -77,11 +77,8 @@ trait Law: Send + Sync {
 const BLOCK: u64 = 64;
 
 /// The sampler of every truth.
-static EXACT: SamplerInfo = SamplerInfo {
-    name: "exact",
-    summary: "the law the data come from",
-    defaults: Table::new,
-};
+static EXACT: SamplerInfo =
+    SamplerInfo { name: "exact", summary: "the law the data come from", defaults: Table::new };
 
 /// A law as a data set and its own truth.
 struct Toy {
@@ -101,12 +98,7 @@ fn toy(arguments: &Arguments, options: &OpenOptions, law: impl Law + 'static) ->
     Box::new(Toy {
         name: arguments.name(),
         full_name: arguments.full_name(),
-        spec: DataSpec {
-            shape: vec![law.dims()],
-            space,
-            classes: None,
-            range: law.range(),
-        },
+        spec: DataSpec { shape: vec![law.dims()], space, classes: None, range: law.range() },
         noise: Noise::new(options.seed).fork("data").fork(arguments.entry_name()),
         evidence: Evidence::new(Kind::Exact, law.method(), space),
         modes: law.modes(),
@@ -180,12 +172,7 @@ impl Dataset for Toy {
             self.draw(&u[first * width..], &mut x);
             row += (last - first) as u64;
         }
-        Ok(Batch {
-            x: self.tensor(&x)?,
-            label: None,
-            source: None,
-            rows,
-        })
+        Ok(Batch { x: self.tensor(&x)?, label: None, source: None, rows })
     }
 
     fn truth(&self) -> Option<&dyn Truth> {
@@ -204,15 +191,10 @@ impl Density for Toy {
 
     fn log_prob(&self, batch: &Batch, _: &mut Noise) -> Result<LogProb> {
         let x = self.points(&batch.x)?;
-        let values: Vec<f64> = x
-            .par_chunks_exact(self.law.dims())
-            .map(|x| log_density(&*self.law, x))
-            .collect();
+        let values: Vec<f64> =
+            x.par_chunks_exact(self.law.dims()).map(|x| log_density(&*self.law, x)).collect();
         let b = values.len();
-        Ok(LogProb {
-            values: Tensor::from_vec(values, b, &Device::Cpu)?,
-            shared_error: 0.0,
-        })
+        Ok(LogProb { values: Tensor::from_vec(values, b, &Device::Cpu)?, shared_error: 0.0 })
     }
 }
 
@@ -222,11 +204,7 @@ fn log_density(law: &dyn Law, x: &[f64]) -> f64 {
         return f64::NAN;
     }
     // Squares of larger numbers overflow; the density of every toy is 0 there.
-    if x.iter().any(|v| v.abs() > 1e100) {
-        f64::NEG_INFINITY
-    } else {
-        law.log_density(x)
-    }
+    if x.iter().any(|v| v.abs() > 1e100) { f64::NEG_INFINITY } else { law.log_density(x) }
 }
 
 impl Sampler for Toy {
@@ -243,10 +221,7 @@ impl Sampler for Toy {
         }
         let mut x = Vec::with_capacity(draw.n * self.law.dims());
         self.draw(&noise.uniforms(draw.n * self.law.uniforms()), &mut x);
-        Ok(Samples {
-            x: self.tensor(&x)?,
-            evaluations: 0,
-        })
+        Ok(Samples { x: self.tensor(&x)?, evaluations: 0 })
     }
 }
 
@@ -255,16 +230,12 @@ impl Truth for Toy {
         let points = self.points(x)?;
         let d = self.law.dims();
         let mut s = vec![0.0; points.len()];
-        let exists = s
-            .par_chunks_exact_mut(d)
-            .zip(points.par_chunks_exact(d))
-            .map(|(s, x)| self.law.score(x, s));
+        let exists =
+            s.par_chunks_exact_mut(d).zip(points.par_chunks_exact(d)).map(|(s, x)| self.law.score(x, s));
         if !exists.reduce(|| true, |a, b| a && b) {
             return Ok(None);
         }
-        Ok(Some(
-            Tensor::from_vec(s, x.dims(), &Device::Cpu)?.to_dtype(x.dtype())?,
-        ))
+        Ok(Some(Tensor::from_vec(s, x.dims(), &Device::Cpu)?.to_dtype(x.dtype())?))
     }
 
     fn entropy(&self) -> Measurement {

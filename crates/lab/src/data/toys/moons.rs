@@ -21,12 +21,7 @@ pub(in super::super) static MOONS: DatasetEntry = DatasetEntry {
             accepts: Accepts::AtLeast(1e-3),
             meaning: "blur before scaling",
         },
-        Parameter {
-            name: "scale",
-            default: "2",
-            accepts: Accepts::Positive,
-            meaning: "of everything",
-        },
+        Parameter { name: "scale", default: "2", accepts: Accepts::Positive, meaning: "of everything" },
         Parameter {
             name: "shift_x",
             default: "-1",
@@ -54,15 +49,8 @@ pub(in super::super) static MOONS: DatasetEntry = DatasetEntry {
     ],
     open: |arguments, options| {
         let scale = arguments.number("scale")?;
-        let arcs = arcs(
-            scale,
-            [arguments.number("shift_x")?, arguments.number("shift_y")?],
-        );
-        Ok(toy(
-            arguments,
-            options,
-            Blurred::new(arcs, scale * arguments.number("noise")?),
-        ))
+        let arcs = arcs(scale, [arguments.number("shift_x")?, arguments.number("shift_y")?]);
+        Ok(toy(arguments, options, Blurred::new(arcs, scale * arguments.number("noise")?)))
     },
 };
 
@@ -77,8 +65,5 @@ pub(super) fn arcs(scale: f64, shift: [f64; 2]) -> Vec<Arc> {
         }),
         speed: Box::new(move |_| scale),
     };
-    vec![
-        arc(|t| [t.cos(), t.sin()]),
-        arc(|t| [1.0 - t.cos(), 0.5 - t.sin()]),
-    ]
+    vec![arc(|t| [t.cos(), t.sin()]), arc(|t| [1.0 - t.cos(), 0.5 - t.sin()])]
 }

@@ -24,12 +24,7 @@ pub(in super::super) static PINWHEEL: DatasetEntry = DatasetEntry {
     summary: "five swirling arms (Johnson et al. 2016, FFJORD)",
     kind: DatasetKind::Toy,
     parameters: &[
-        Parameter {
-            name: "arms",
-            default: "5",
-            accepts: Accepts::Integer(1, 64),
-            meaning: "how many",
-        },
+        Parameter { name: "arms", default: "5", accepts: Accepts::Integer(1, 64), meaning: "how many" },
         Parameter {
             name: "radial",
             default: "0.3",
@@ -42,30 +37,15 @@ pub(in super::super) static PINWHEEL: DatasetEntry = DatasetEntry {
             accepts: Accepts::AtLeast(1e-3),
             meaning: "standard deviation across",
         },
-        Parameter {
-            name: "rate",
-            default: "0.25",
-            accepts: Accepts::Number,
-            meaning: "of the swirl",
-        },
-        Parameter {
-            name: "scale",
-            default: "2",
-            accepts: Accepts::Positive,
-            meaning: "of everything",
-        },
+        Parameter { name: "rate", default: "0.25", accepts: Accepts::Number, meaning: "of the swirl" },
+        Parameter { name: "scale", default: "2", accepts: Accepts::Positive, meaning: "of everything" },
     ],
     presets: &[],
     open: |arguments, options| {
         let number = |key| arguments.number(key);
         let arms = arguments.integer("arms")? as f64;
-        let law = Pinwheel::new(
-            arms,
-            number("radial")?,
-            number("tangential")?,
-            number("rate")?,
-            number("scale")?,
-        );
+        let law =
+            Pinwheel::new(arms, number("radial")?, number("tangential")?, number("rate")?, number("scale")?);
         Ok(toy(arguments, options, law))
     },
 };
@@ -93,14 +73,7 @@ impl Pinwheel {
     fn new(arms: f64, radial: f64, tangential: f64, rate: f64, scale: f64) -> Self {
         let angle = |j: usize| -PI + TAU * j as f64 / CELLS as f64;
         let angles = (0..=CELLS).map(|j| (angle(j), angle(j).cos())).collect();
-        Self {
-            arms,
-            radial,
-            tangential,
-            rate,
-            scale,
-            angles,
-        }
+        Self { arms, radial, tangential, rate, scale, angles }
     }
 
     fn log_gaussian(&self, f: [f64; 2]) -> f64 {
@@ -228,12 +201,7 @@ impl Law for Pinwheel {
 
     fn entropy(&self) -> Entropy {
         let reach = self.scale * (1.0 + 7.5 * self.radial).hypot(7.5 * self.tangential);
-        on_grid(
-            self,
-            [-reach; 2],
-            [reach; 2],
-            0.2 * self.scale * self.tangential.min(self.radial),
-        )
+        on_grid(self, [-reach; 2], [reach; 2], 0.2 * self.scale * self.tangential.min(self.radial))
     }
 
     fn method(&self) -> &'static str {

@@ -55,15 +55,8 @@ mod tests {
     fn sixteen_nodes_are_exact_to_degree_31() {
         for degree in 0..=31 {
             let sum: f64 = legendre(16).iter().map(|(x, w)| w * x.powi(degree)).sum();
-            let exact = if degree % 2 == 0 {
-                2.0 / (f64::from(degree) + 1.0)
-            } else {
-                0.0
-            };
-            assert!(
-                (sum - exact).abs() < 1e-13,
-                "degree {degree}: {sum} against {exact}"
-            );
+            let exact = if degree % 2 == 0 { 2.0 / (f64::from(degree) + 1.0) } else { 0.0 };
+            assert!((sum - exact).abs() < 1e-13, "degree {degree}: {sum} against {exact}");
         }
     }
 
@@ -72,10 +65,7 @@ mod tests {
         for i in 0..50 {
             let centre = 2.0 + f64::from(i) * 0.0137;
             let f = |t: f64| (-0.5 * ((t - centre) / 0.1).powi(2)).exp();
-            let sum: f64 = panels(0.0, 5.0, 0.5, |_| 1.0)
-                .iter()
-                .map(|(t, w)| w * f(*t))
-                .sum();
+            let sum: f64 = panels(0.0, 5.0, 0.5, |_| 1.0).iter().map(|(t, w)| w * f(*t)).sum();
             let exact = 0.1 * (2.0 * PI).sqrt();
             assert!((sum / exact - 1.0).abs() < 1e-9, "{sum} against {exact}");
         }

@@ -21,12 +21,7 @@ pub(in super::super) static SCURVE: DatasetEntry = DatasetEntry {
             accepts: Accepts::AtLeast(1e-3),
             meaning: "blur before scaling",
         },
-        Parameter {
-            name: "scale",
-            default: "1.5",
-            accepts: Accepts::Positive,
-            meaning: "of everything",
-        },
+        Parameter { name: "scale", default: "1.5", accepts: Accepts::Positive, meaning: "of everything" },
     ],
     presets: &[],
     open: |arguments, options| {

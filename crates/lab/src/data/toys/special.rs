@@ -9,12 +9,7 @@ pub(super) fn log_sum_exp(v: &[f64]) -> f64 {
     if top == f64::NEG_INFINITY {
         return top;
     }
-    top + v
-        .iter()
-        .filter(|&&e| e > top - 40.0)
-        .map(|e| (e - top).exp())
-        .sum::<f64>()
-        .ln()
+    top + v.iter().filter(|&&e| e > top - 40.0).map(|e| (e - top).exp()).sum::<f64>().ln()
 }
 
 /// `(e⁻ᶻ I₀(z), I₁(z)/I₀(z))` for z ≥ 0.
@@ -78,40 +73,25 @@ mod tests {
             // I_n(z) = 1/π ∫₀^π e^{z cos θ} cos nθ dθ, in panels narrow enough for the peak at 0.
             let nodes = panels(0.0, PI, 1.0 / (1.0 + z).sqrt(), |_| 1.0);
             let integral = |n: f64| {
-                nodes
-                    .iter()
-                    .map(|(t, w)| w * (z * (t.cos() - 1.0)).exp() * (n * t).cos())
-                    .sum::<f64>()
-                    / PI
+                nodes.iter().map(|(t, w)| w * (z * (t.cos() - 1.0)).exp() * (n * t).cos()).sum::<f64>() / PI
             };
             let (i0e, ratio) = bessel_i0e(z);
             assert!((i0e / integral(0.0) - 1.0).abs() < 1e-11, "I0({z})");
-            assert!(
-                (ratio - integral(1.0) / integral(0.0)).abs() < 1e-11,
-                "I1/I0({z})"
-            );
+            assert!((ratio - integral(1.0) / integral(0.0)).abs() < 1e-11, "I1/I0({z})");
         }
     }
 
     #[test]
     fn interval_masses_equal_their_integrals() {
         for w in [0.2, 1.7, 9.0] {
-            for a in [
-                -40.0, -30.0, -12.0, -3.0, -0.9, -0.1, 0.0, 0.4, 5.0, 24.9, 25.1, 60.0,
-            ] {
+            for a in [-40.0, -30.0, -12.0, -3.0, -0.9, -0.1, 0.0, 0.4, 5.0, 24.9, 25.1, 60.0] {
                 // ∫ φ over the interval, relative to the largest value φ takes on it.
                 let peak: f64 = if a > 0.0 { a } else { f64::min(a + w, 0.0) };
                 let f = |t: f64| (0.5 * (peak * peak - t * t)).exp();
-                let sum: f64 = panels(a, a + w, 0.01, |_| 1.0)
-                    .iter()
-                    .map(|(t, w)| w * f(*t))
-                    .sum();
+                let sum: f64 = panels(a, a + w, 0.01, |_| 1.0).iter().map(|(t, w)| w * f(*t)).sum();
                 let expected = sum.ln() - 0.5 * peak * peak - 0.5 * (2.0 * PI).ln();
                 let got = log_normal_interval(a, w);
-                assert!(
-                    (got - expected).abs() < 1e-9,
-                    "a {a}, w {w}: {got} against {expected}"
-                );
+                assert!((got - expected).abs() < 1e-9, "a {a}, w {w}: {got} against {expected}");
             }
         }
     }

@@ -26,13 +26,7 @@ pub(in super::super) static SPIRALS: DatasetEntry = DatasetEntry {
         meaning: "blur",
     }],
     presets: &[],
-    open: |arguments, options| {
-        Ok(toy(
-            arguments,
-            options,
-            Spirals::new(arguments.number("noise")?, 4.0),
-        ))
-    },
+    open: |arguments, options| Ok(toy(arguments, options, Spirals::new(arguments.number("noise")?, 4.0))),
 };
 
 /// The largest angle.
@@ -58,13 +52,7 @@ impl Spirals {
             [x, y, (2.0 * n * dn / (END * END)).ln()]
         };
         let speed = |n: f64| (1.0 + n * n).sqrt() / 3.0;
-        Self {
-            sd,
-            nodes: panels(0.0, END, reach * sd, speed)
-                .into_iter()
-                .map(node)
-                .collect(),
-        }
+        Self { sd, nodes: panels(0.0, END, reach * sd, speed).into_iter().map(node).collect() }
     }
 
     /// `log q(x)` and its gradient.

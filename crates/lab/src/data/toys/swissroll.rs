@@ -21,12 +21,7 @@ pub(in super::super) static SWISSROLL: DatasetEntry = DatasetEntry {
             accepts: Accepts::AtLeast(1e-2),
             meaning: "blur before scaling",
         },
-        Parameter {
-            name: "scale",
-            default: "0.2",
-            accepts: Accepts::Positive,
-            meaning: "of everything",
-        },
+        Parameter { name: "scale", default: "0.2", accepts: Accepts::Positive, meaning: "of everything" },
     ],
     presets: &[],
     open: |arguments, options| {

@@ -5,31 +5,15 @@ use genzoo_core::{Batch, Dataset, Device, Draw, Noise, Split, Tensor, Truth};
 use super::super::{DATASETS, DatasetKind, OpenOptions, open};
 
 fn opened(spec: &str) -> Box<dyn Dataset> {
-    open(
-        spec,
-        &OpenOptions {
-            data_dir: None,
-            seed: 11,
-        },
-    )
-    .unwrap()
+    open(spec, &OpenOptions { data_dir: None, seed: 11 }).unwrap()
 }
 
 /// Every toy with its defaults, and those whose shape depends on a parameter once more.
 fn toys() -> Vec<Box<dyn Dataset>> {
-    let defaults = DATASETS
-        .iter()
-        .filter(|e| e.kind == DatasetKind::Toy)
-        .map(|e| e.name.to_string());
-    let presets = DATASETS
-        .iter()
-        .flat_map(|e| e.presets.iter().map(|p| format!("{}@{}", e.name, p.name)));
-    let others = [
-        "funnel{d=5}",
-        "two-modes{d=1,mass=0.9}",
-        "rings{count=2,noise=0.4}",
-        "mixture1d{distance=2}",
-    ];
+    let defaults = DATASETS.iter().filter(|e| e.kind == DatasetKind::Toy).map(|e| e.name.to_string());
+    let presets = DATASETS.iter().flat_map(|e| e.presets.iter().map(|p| format!("{}@{}", e.name, p.name)));
+    let others =
+        ["funnel{d=5}", "two-modes{d=1,mass=0.9}", "rings{count=2,noise=0.4}", "mixture1d{distance=2}"];
     let names = defaults.chain(presets).chain(others.map(String::from));
     names.map(|name| opened(&name)).collect()
 }
@@ -49,9 +33,7 @@ fn tensor(x: &[Vec<f64>]) -> Tensor {
 }
 
 fn log_p(data: &dyn Dataset, x: &[Vec<f64>]) -> Vec<f64> {
-    let result = truth(data)
-        .log_prob(&Batch::of(tensor(x)), &mut Noise::new(0))
-        .unwrap();
+    let result = truth(data).log_prob(&Batch::of(tensor(x)), &mut Noise::new(0)).unwrap();
     assert_eq!(result.shared_error, 0.0);
     result.values.to_vec1().unwrap()
 }
@@ -74,23 +56,14 @@ fn densities_integrate_to_one_and_agree_with_histograms() {
             continue;
         }
         let x = points(&*data, Split::Train, n);
-        let (bins, fine) = (
-            24,
-            if name.starts_with("grid25") || name.contains("sd=0.02") {
-                22
-            } else {
-                10
-            },
-        );
+        let (bins, fine) = (24, if name.starts_with("grid25") || name.contains("sd=0.02") { 22 } else { 10 });
         let board = name == "checkerboard";
         let range = |i| if board { (-6.0, 6.0) } else { bounds(&x, i) };
         let (low, high) = ([range(0).0, range(1).0], [range(0).1, range(1).1]);
         let width = [0, 1].map(|i| (high[i] - low[i]) / f64::from(bins));
         let side = (bins * fine) as usize;
         let at = |i: usize, j: usize| low[i] + width[i] * (j as f64 + 0.5) / f64::from(fine);
-        let grid: Vec<Vec<f64>> = (0..side * side)
-            .map(|j| vec![at(0, j / side), at(1, j % side)])
-            .collect();
+        let grid: Vec<Vec<f64>> = (0..side * side).map(|j| vec![at(0, j / side), at(1, j % side)]).collect();
         let area = width[0] * width[1] / f64::from(fine * fine);
         let mut expected = vec![0.0; (bins * bins) as usize];
         for (j, lp) in log_p(&*data, &grid).into_iter().enumerate() {
@@ -138,11 +111,7 @@ fn densities_on_the_line_integrate_to_one() {
     for data in ["mixture1d", "two-modes{d=1,mass=0.9}"].map(opened) {
         let x: Vec<Vec<f64>> = (-4000..4000).map(|i| vec![f64::from(i) * 0.005]).collect();
         let total: f64 = log_p(&*data, &x).iter().map(|l| 0.005 * l.exp()).sum();
-        assert!(
-            (total - 1.0).abs() < 1e-10,
-            "{} integrates to {total}",
-            data.name()
-        );
+        assert!((total - 1.0).abs() < 1e-10, "{} integrates to {total}", data.name());
         // Kolmogorov–Smirnov against the summed density; 1.95/√n is the 0.1 % point.
         let mut rows: Vec<f64> = points(&*data, Split::Test, 10_000).concat();
         rows.sort_by(f64::total_cmp);
@@ -163,10 +132,8 @@ fn densities_on_the_line_integrate_to_one() {
 fn the_funnel_is_normal_where_its_width_is_divided_out() {
     let data = opened("funnel{d=3,sd=2}");
     let x = points(&*data, Split::Train, 20_000);
-    let z: Vec<[f64; 3]> = x
-        .iter()
-        .map(|x| [x[0] / 2.0, x[1] * (-0.5 * x[0]).exp(), x[2] * (-0.5 * x[0]).exp()])
-        .collect();
+    let z: Vec<[f64; 3]> =
+        x.iter().map(|x| [x[0] / 2.0, x[1] * (-0.5 * x[0]).exp(), x[2] * (-0.5 * x[0]).exp()]).collect();
     for i in 0..3 {
         let mean = z.iter().map(|z| z[i]).sum::<f64>() / 2e4;
         let square = z.iter().map(|z| z[i] * z[i]).sum::<f64>() / 2e4;
@@ -174,14 +141,8 @@ fn the_funnel_is_normal_where_its_width_is_divided_out() {
     }
     // The change of variables x = (2z₁, e^{z₁} z₂, e^{z₁} z₃) has log-determinant log 2 + 2 z₁.
     for ((x, z), lp) in x.iter().zip(&z).zip(log_p(&*data, &x)).take(100) {
-        let normal: f64 = z
-            .iter()
-            .map(|z| -0.5 * z * z - 0.5 * std::f64::consts::TAU.ln())
-            .sum();
-        assert!(
-            (lp - (normal - 2f64.ln() - x[0])).abs() < 1e-4 * (1.0 + lp.abs()),
-            "{x:?}"
-        );
+        let normal: f64 = z.iter().map(|z| -0.5 * z * z - 0.5 * std::f64::consts::TAU.ln()).sum();
+        assert!((lp - (normal - 2f64.ln() - x[0])).abs() < 1e-4 * (1.0 + lp.abs()), "{x:?}");
     }
 }
 
@@ -190,11 +151,7 @@ fn scores_are_the_slopes_of_the_log_density() {
     for data in toys() {
         let mut x = points(&*data, Split::Validation, 60);
         // Points off the data as well: the same ones pushed outwards.
-        x.extend(
-            x.clone()
-                .into_iter()
-                .map(|x| x.into_iter().map(|v| 1.2 * v + 0.05).collect()),
-        );
+        x.extend(x.clone().into_iter().map(|x| x.into_iter().map(|v| 1.2 * v + 0.05).collect()));
         let Some(score) = truth(&*data).score(&tensor(&x)).unwrap() else {
             assert!(data.name().starts_with("checkerboard"));
             continue;
@@ -230,10 +187,7 @@ fn scores_are_the_slopes_of_the_log_density() {
 fn entropies_are_the_mean_of_minus_log_p() {
     let n = 20_000;
     for data in toys() {
-        let v: Vec<f64> = log_p(&*data, &points(&*data, Split::Test, n))
-            .iter()
-            .map(|l| -l)
-            .collect();
+        let v: Vec<f64> = log_p(&*data, &points(&*data, Split::Test, n)).iter().map(|l| -l).collect();
         let mean = v.iter().sum::<f64>() / n as f64;
         let variance = v.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
         let entropy = truth(&*data).entropy();
@@ -283,14 +237,9 @@ fn modes_hold_their_masses() {
         for x in points(&*data, Split::Train, n) {
             let square = |c: &Vec<f64>| c.iter().zip(&x).map(|(c, x)| (c - x) * (c - x)).sum::<f64>();
             let distances: Vec<f64> = modes.centers.iter().map(square).collect();
-            let nearest = (0..distances.len())
-                .min_by(|&a, &b| distances[a].total_cmp(&distances[b]))
-                .unwrap();
-            if distances[nearest].sqrt() <= modes.radius {
-                count[nearest] += 1.0
-            } else {
-                lost += 1
-            }
+            let nearest =
+                (0..distances.len()).min_by(|&a, &b| distances[a].total_cmp(&distances[b])).unwrap();
+            if distances[nearest].sqrt() <= modes.radius { count[nearest] += 1.0 } else { lost += 1 }
         }
         // A thousandth lies outside the radius.
         assert!(lost < 50, "{}: {lost} outside", data.name());
@@ -299,11 +248,7 @@ fn modes_hold_their_masses() {
         }
         for (c, m) in count.iter().zip(&modes.masses) {
             let sd = (n as f64 * m * (1.0 - m)).sqrt();
-            assert!(
-                (c - n as f64 * m).abs() < 4.5 * sd + 50.0 * m,
-                "{}: {c} for mass {m}",
-                data.name()
-            );
+            assert!((c - n as f64 * m).abs() < 4.5 * sd + 50.0 * m, "{}: {c} for mass {m}", data.name());
         }
     }
     assert!(truth(&*opened("rings")).modes().is_none());
@@ -316,26 +261,14 @@ fn a_row_is_a_function_of_its_address() {
         let mut pieces: Vec<Vec<f32>> = Vec::new();
         for (start, end) in [(0, 1), (1, 63), (63, 65), (65, 65), (65, 257), (257, 300)] {
             let batch = data.rows(Split::Train, start..end).unwrap();
-            assert_eq!(
-                (batch.len() as u64, batch.rows.clone()),
-                (end - start, start..end)
-            );
+            assert_eq!((batch.len() as u64, batch.rows.clone()), (end - start, start..end));
             pieces.extend(batch.x.to_vec2::<f32>().unwrap());
         }
-        let pieces: Vec<Vec<f64>> = pieces
-            .into_iter()
-            .map(|x| x.into_iter().map(f64::from).collect())
-            .collect();
+        let pieces: Vec<Vec<f64>> =
+            pieces.into_iter().map(|x| x.into_iter().map(f64::from).collect()).collect();
         assert_eq!(whole, pieces);
         assert_ne!(whole, points(&*data, Split::Test, 300));
-        let again = open(
-            data.name(),
-            &OpenOptions {
-                data_dir: None,
-                seed: 12,
-            },
-        )
-        .unwrap();
+        let again = open(data.name(), &OpenOptions { data_dir: None, seed: 12 }).unwrap();
         assert_ne!(whole, points(&*again, Split::Train, 300));
         assert_eq!(again.sha256(), data.sha256());
         assert_eq!(data.sha256().len(), 64);
@@ -348,18 +281,12 @@ fn the_sampler_draws_the_same_law() {
         let n = 4000;
         let samples = truth(&*data).sample(&Draw::n(n), &mut Noise::new(5)).unwrap();
         assert_eq!((samples.evaluations, truth(&*data).info().name), (0, "exact"));
-        let lp = truth(&*data)
-            .log_prob(&Batch::of(samples.x), &mut Noise::new(0))
-            .unwrap();
+        let lp = truth(&*data).log_prob(&Batch::of(samples.x), &mut Noise::new(0)).unwrap();
         let v: Vec<f64> = lp.values.to_vec1().unwrap();
         let mean = -v.iter().sum::<f64>() / n as f64;
         let variance = v.iter().map(|v| (v + mean).powi(2)).sum::<f64>() / n as f64;
         let entropy = truth(&*data).entropy().value.unwrap();
-        assert!(
-            (mean - entropy).abs() < 4.5 * (variance / n as f64).sqrt() + 1e-9,
-            "{}",
-            data.name()
-        );
+        assert!((mean - entropy).abs() < 4.5 * (variance / n as f64).sqrt() + 1e-9, "{}", data.name());
     }
 }
 
@@ -367,31 +294,14 @@ fn the_sampler_draws_the_same_law() {
 fn bad_points_give_numbers_or_errors_but_no_panic() {
     for data in toys() {
         let d = data.spec().dims();
-        let bad = [
-            f64::NAN,
-            f64::INFINITY,
-            f64::NEG_INFINITY,
-            1e300,
-            -1e30,
-            1e8,
-            1e3,
-            0.0,
-        ];
+        let bad = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e30, 1e8, 1e3, 0.0];
         let x: Vec<Vec<f64>> = bad.iter().map(|&v| vec![v; d]).collect();
         let lp = log_p(&*data, &x);
         assert!(lp[0].is_nan());
         assert_eq!(lp[1..4], [f64::NEG_INFINITY; 3]);
-        assert!(
-            lp[4..].iter().all(|l| !l.is_nan() && *l < 10.0),
-            "{}: {lp:?}",
-            data.name()
-        );
+        assert!(lp[4..].iter().all(|l| !l.is_nan() && *l < 10.0), "{}: {lp:?}", data.name());
         truth(&*data).score(&tensor(&x)).unwrap();
         let wide = Tensor::zeros((3, d + 1), candle_core::DType::F32, &Device::Cpu).unwrap();
-        assert!(
-            truth(&*data)
-                .log_prob(&Batch::of(wide), &mut Noise::new(0))
-                .is_err()
-        );
+        assert!(truth(&*data).log_prob(&Batch::of(wide), &mut Noise::new(0)).is_err());
     }
 }

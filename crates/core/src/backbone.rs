@@ -63,13 +63,12 @@ impl Backbone {
                 activation = "silu"
                 gain = 16.0
             },
-            // The stem halves what a first level would spend most time on.
             Some(_) => toml::toml! {
-                channels = 32
+                channels = 16
                 multipliers = [1, 2, 2]
-                stem_stride = 2
+                stem_stride = 1
                 blocks = 1
-                fourier = [6.0, 7.0]
+                fourier = [3.0, 5.0, 7.0]
             },
         }
     }

@@ -27,7 +27,8 @@ use genzoo_core::{
 use genzoo_numerics::likelihood::ode_density::{OdeDensity, ode_density_defaults, scheme_of, warp_of};
 use genzoo_numerics::ode::{self, Scheme};
 use genzoo_numerics::schedule::{Schedule, VariancePreserving};
-use genzoo_numerics::{Counted, rows, transport};
+use genzoo_numerics::transport::{self, TimeLaw};
+use genzoo_numerics::{Counted, rows};
 
 use crate::field::{AngleFlow, Field, turn};
 use crate::reverse::Step;
@@ -89,43 +90,15 @@ fn flow_defaults() -> Table {
 }
 
 fn defaults(spec: &DataSpec) -> Table {
-    let mut model = toml::toml! {
+    let model = toml::toml! {
         schedule = "cosine"
         weight = "noise"
-        time_power = 1.0
     };
-    model.extend(Backbone::defaults(spec));
-    let mut out = if spec.image().is_some() {
-        toml::toml! {
-            [train]
-            batch = 32
-            lr = 4e-3
-            schedule = "cosine"
-            warmup = 20
-            clip = 1.0
-            ema = 0.99
-            [sample]
-            sampler = "ddim"
-            steps = 25
-            [eval]
-            likelihood = "ode"
-            solver = "rk4"
-            steps = 16
-            warp = 3.0
-        }
-    } else {
-        toml::toml! {
-            [train]
-            batch = 512
-            lr = 8e-3
-            schedule = "cosine"
-            warmup = 50
-            clip = 1.0
-            ema = 0.998
-        }
+    let images = toml::toml! {
+        sampler = "ddim"
+        steps = 25
     };
-    out.insert("model".into(), model.into());
-    out
+    transport::regression_defaults(spec, model, images)
 }
 
 fn tiny(spec: &DataSpec) -> Table {
@@ -157,7 +130,7 @@ pub struct Ddpm {
     network: Backbone,
     schedule: VariancePreserving,
     weight: Weight,
-    time_power: f64,
+    times: TimeLaw,
     scaling: Standardizer,
     spec: DataSpec,
 }
@@ -183,7 +156,7 @@ impl Ddpm {
             network,
             schedule: VariancePreserving::new(schedule)?,
             weight,
-            time_power: config::get(table, "time_power", "model")?,
+            times: TimeLaw::new(config::get(table, "time_power", "model")?)?,
             scaling: Standardizer::identity(build.spec)?,
             spec: build.spec.clone(),
         })
@@ -229,8 +202,7 @@ impl Model for Ddpm {
 
     fn update(&mut self, _: &Turn, batch: &Batch, noise: &mut Noise) -> Result<Update> {
         let data = self.scaling.forward(&batch.x)?; // x_0
-        let mut times = transport::stratified_times(batch.len(), &mut noise.fork("time"));
-        times.iter_mut().for_each(|t| *t = t.powf(self.time_power));
+        let times = self.times.draw(batch.len(), &mut noise.fork("time"));
         let per_row = |f: &dyn Fn(f64) -> f64| -> Result<Tensor> {
             let values = times.iter().map(|t| f(*t)).collect();
             Ok(rows::tensor(values, data.device())?.to_dtype(DType::F32)?) // (b,)

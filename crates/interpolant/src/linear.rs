@@ -30,7 +30,8 @@ use genzoo_numerics::likelihood::ode_density::{OdeDensity, ode_density_defaults,
 use genzoo_numerics::ode::{self, Scheme};
 use genzoo_numerics::schedule::LinearPath;
 use genzoo_numerics::sde::{self, SdeSolver};
-use genzoo_numerics::{Counted, rows, transport};
+use genzoo_numerics::transport::{self, TimeLaw};
+use genzoo_numerics::{Counted, rows};
 
 use crate::field::Field;
 
@@ -80,43 +81,16 @@ fn sde_defaults() -> Table {
 }
 
 fn defaults(spec: &DataSpec) -> Table {
-    let mut model = toml::toml! {
+    let model = toml::toml! {
         gamma = 0.0
-        time_power = 1.0
     };
-    model.extend(Backbone::defaults(spec));
-    let mut out = if spec.image().is_some() {
-        toml::toml! {
-            [train]
-            batch = 32
-            lr = 4e-3
-            schedule = "cosine"
-            warmup = 20
-            clip = 1.0
-            ema = 0.99
-            [sample]
-            sampler = "ode"
-            solver = "heun"
-            steps = 20
-            [eval]
-            likelihood = "ode"
-            solver = "rk4"
-            steps = 16
-            warp = 3.0
-        }
-    } else {
-        toml::toml! {
-            [train]
-            batch = 512
-            lr = 8e-3
-            schedule = "cosine"
-            warmup = 50
-            clip = 1.0
-            ema = 0.998
-        }
+    let images = toml::toml! {
+        sampler = "ode"
+        solver = "heun"
+        steps = 20
+        warp = 2.0
     };
-    out.insert("model".into(), model.into());
-    out
+    transport::regression_defaults(spec, model, images)
 }
 
 fn tiny(spec: &DataSpec) -> Table {
@@ -141,7 +115,7 @@ pub struct Linear {
     params: ParamStore,
     network: Backbone,
     path: LinearPath,
-    time_power: f64,
+    times: TimeLaw,
     scaling: Standardizer,
     spec: DataSpec,
 }
@@ -158,7 +132,7 @@ impl Linear {
             params,
             network,
             path,
-            time_power: config::get(table, "time_power", "model")?,
+            times: TimeLaw::new(config::get(table, "time_power", "model")?)?,
             scaling,
             spec: build.spec.clone(),
         })
@@ -199,8 +173,7 @@ impl Model for Linear {
 
     fn update(&mut self, _: &Turn, batch: &Batch, noise: &mut Noise) -> Result<Update> {
         let data = self.scaling.forward(&batch.x)?; // x_0
-        let mut times = transport::stratified_times(batch.len(), &mut noise.fork("time"));
-        times.iter_mut().for_each(|t| *t = t.powf(self.time_power));
+        let times = self.times.draw(batch.len(), &mut noise.fork("time"));
         let t = rows::tensor(times, data.device())?.to_dtype(DType::F32)?; // (b,)
         let source = noise.fork("source").normal_like(&data)?; // x_1
         let z = noise.fork("bridge").normal_like(&data)?;

@@ -1,8 +1,9 @@
-//! From noise to data in the coordinates of the data: the frame of every sampler that starts at `N(0, I)`.
+//! From noise to data in the coordinates of the data: the frame of every sampler that starts at `N(0, I)`, and what
+//! all fields that are regressed over time share: the law of their training times and their default recipe.
 
 use candle_core::{DType, Device, Tensor};
 use genzoo_core::capability::Velocity;
-use genzoo_core::{DataSpec, Error, Noise, Result, Standardizer};
+use genzoo_core::{Backbone, DataSpec, Error, Noise, Result, Standardizer, Table};
 
 use crate::rows;
 
@@ -76,11 +77,70 @@ impl<V: std::ops::Deref<Target = W>, W: Velocity + ?Sized> Velocity for Warped<V
     }
 }
 
-/// `b` times in (0, 1), one in each of `b` equal cells: the law of each is uniform over a random row, and their
-/// mean has far less variance than that of independent draws.
-pub fn stratified_times(b: usize, noise: &mut Noise) -> Vec<f64> {
-    let u = noise.uniforms(b);
-    u.into_iter().enumerate().map(|(i, u)| (i as f64 + u) / b as f64).collect()
+/// The law of training times, `t = u^power` with `u` uniform: a power above 1 crowds them at the data, where the
+/// field has most to learn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimeLaw {
+    power: f64,
+}
+
+impl TimeLaw {
+    /// Uniform times for `power = 1`.
+    ///
+    /// # Errors
+    /// If `power` is not in (0, 10].
+    pub fn new(power: f64) -> Result<Self> {
+        if power > 0.0 && power <= 10.0 {
+            Ok(Self { power })
+        } else {
+            Err(Error::config("model.time_power", "a number above 0, at most 10", power))
+        }
+    }
+
+    /// `b` times in [0, 1), one in each of `b` cells of equal mass: the law of each is right over a random row, and
+    /// their mean has far less variance than that of independent draws.
+    pub fn draw(&self, b: usize, noise: &mut Noise) -> Vec<f64> {
+        let cells = noise.uniforms(b).into_iter().enumerate();
+        cells.map(|(i, u)| ((i as f64 + u) / b as f64).powf(self.power)).collect()
+    }
+}
+
+/// The recipe that fields regressed over time start from, with what the method adds to `[model]` and, for images,
+/// its way to `[sample]`: families with the same networks and schedules differ in method only.
+pub fn regression_defaults(spec: &DataSpec, mut model: Table, sample_images: Table) -> Table {
+    let image = spec.image().is_some();
+    model.insert("time_power".into(), if image { 2.0 } else { 1.5 }.into());
+    model.extend(Backbone::defaults(spec));
+    let mut out = if image {
+        let mut out = toml::toml! {
+            [train]
+            batch = 32
+            lr = 6e-3
+            schedule = "cosine"
+            warmup = 20
+            clip = 1.0
+            ema = 0.99
+            [eval]
+            likelihood = "ode"
+            solver = "rk4"
+            steps = 16
+            warp = 3.0
+        };
+        out.insert("sample".into(), sample_images.into());
+        out
+    } else {
+        toml::toml! {
+            [train]
+            batch = 512
+            lr = 8e-3
+            schedule = "cosine"
+            warmup = 50
+            clip = 1.0
+            ema = 0.998
+        }
+    };
+    out.insert("model".into(), model.into());
+    out
 }
 
 #[cfg(test)]
@@ -126,9 +186,20 @@ mod tests {
         Ok(())
     }
 
+    /// `P(t < s) = s^{1/power}`, and every cell holds one time.
     #[test]
-    fn stratified_times_hit_every_cell() {
-        let t = stratified_times(64, &mut Noise::new(0));
-        assert!(t.iter().enumerate().all(|(i, t)| (t * 64.0).floor() as usize == i));
+    fn times_follow_their_law_cell_by_cell() -> Result<()> {
+        let b = 4096;
+        for power in [1.0, 1.5, 2.0] {
+            let t = TimeLaw::new(power)?.draw(b, &mut Noise::new(0));
+            for s in [0.01, 0.2, 0.7] {
+                let share = t.iter().filter(|t| **t < s).count() as f64 / b as f64;
+                assert!((share - f64::powf(s, 1.0 / power)).abs() <= 1.0 / b as f64, "{power} {s} {share}");
+            }
+        }
+        for power in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(TimeLaw::new(power).is_err(), "{power}");
+        }
+        Ok(())
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Networks {
     encoder: Option<Mlp>,
     posterior: Linear,
     decoder: Mlp,
+    /// What `x` and `z` are multiplied by on their way into the networks.
+    gain: f64,
     spec: DataSpec,
     latent: usize,
 }
@@ -33,6 +35,7 @@ impl Networks {
         latent: usize,
         hidden: usize,
         layers: usize,
+        gain: f64,
         params: &ParamStore,
     ) -> Result<Self> {
         let likelihood = Likelihood::of(spec.space);
@@ -54,6 +57,7 @@ impl Networks {
             encoder,
             posterior: Linear::new(width, 2 * latent, Activation::Identity, &root.pp("posterior"))?,
             decoder: Mlp::new(&down, Activation::Silu, Activation::Identity, &root.pp("decoder"))?,
+            gain,
             spec: spec.clone(),
             latent,
         })
@@ -88,6 +92,7 @@ impl Networks {
             }
             Likelihood::Bernoulli => self.scaling.forward(target)?,
         };
+        let input = (input * self.gain)?;
         let hidden = match &self.encoder {
             Some(body) => body.forward(&input)?,
             None => input,
@@ -99,7 +104,7 @@ impl Networks {
 
     /// Outputs of the decoder, `(b, outputs·d)`.
     pub(crate) fn outputs(&self, z: &Tensor) -> Result<Tensor> {
-        Ok(self.decoder.forward(z)?)
+        Ok(self.decoder.forward(&(z * self.gain)?)?)
     }
 
     /// Flat rows of the likelihood's units `(b, d)` as data `(b, event…)`.

@@ -1,6 +1,7 @@
 //! The network `f`, and the energy `U(u) = f(u) + ½κ‖u‖²` over standardised rows `u`.
 //!
-//! A perceptron sees `u` itself. A convolutional net sees the image `x = m + s·u` as `2x − 1`, where neighbouring
+//! A perceptron sees `gain · u`, so that the kinks of its first layer lie dense enough for structure much smaller
+//! than the data. A convolutional net sees the image `x = m + s·u` as `2x − 1`, where neighbouring
 //! pixels share one scale; its gradient returns through the same linear map.
 
 use genzoo_core::capability::Energy;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 struct Perceptron {
     hidden: usize,
     layers: usize,
+    gain: f64,
 }
 
 #[derive(Deserialize)]
@@ -23,8 +25,8 @@ struct Convolutional {
 /// `f`, one number per row.
 #[derive(Clone)]
 pub(super) enum Network {
-    /// Of vectors.
-    Vector(Mlp),
+    /// Of vectors, which enter multiplied by a gain.
+    Vector(Mlp, f64),
     /// Of images `(c, h, w)`.
     Image(ConvEncoder, (usize, usize, usize)),
 }
@@ -39,9 +41,12 @@ impl Network {
                     return Err(Error::config(format!("model.{key}"), "an integer from 1 to 16384", value));
                 }
             }
+            if !(c.gain > 0.0 && c.gain.is_finite()) {
+                return Err(Error::config("model.gain", "a number above 0", c.gain));
+            }
             // It starts at zero: the model starts as its base.
             let net = Mlp::potential(spec.dims(), &vec![c.hidden; c.layers], Activation::Silu, &vb)?;
-            return Ok(Self::Vector(net));
+            return Ok(Self::Vector(net, c.gain));
         };
         if height != width {
             return Err(Error::Unsupported(format!("pcd learns square images, not {height}x{width}")));
@@ -54,7 +59,7 @@ impl Network {
 
     pub(super) fn frozen(&self) -> Self {
         match self {
-            Self::Vector(net) => Self::Vector(net.frozen()),
+            Self::Vector(net, gain) => Self::Vector(net.frozen(), *gain),
             Self::Image(net, shape) => Self::Image(net.frozen(), *shape),
         }
     }
@@ -62,7 +67,7 @@ impl Network {
     /// `f(u)`, `(b, D) → (b,)`.
     pub(super) fn forward(&self, scaling: &Standardizer, u: &Tensor) -> Result<Tensor> {
         let f = match self {
-            Self::Vector(net) => net.forward(u)?,
+            Self::Vector(net, gain) => net.forward(&(u * *gain)?)?,
             Self::Image(net, shape) => net.forward(&image(scaling, u, *shape)?)?,
         };
         Ok(f.squeeze(1)?)
@@ -71,7 +76,10 @@ impl Network {
     /// `f(u)`, `(b,)`, and `∇f`, `(b, D)`.
     fn forward_and_gradient(&self, scaling: &Standardizer, u: &Tensor) -> Result<(Tensor, Tensor)> {
         match self {
-            Self::Vector(net) => Ok(input_gradient(net as &dyn Differentiable, u)?),
+            Self::Vector(net, gain) => {
+                let (f, g) = input_gradient(net as &dyn Differentiable, &(u * *gain)?)?;
+                Ok((f, (g * *gain)?))
+            }
             Self::Image(net, shape) => {
                 let (f, g) = input_gradient(net as &dyn Differentiable, &image(scaling, u, *shape)?)?;
                 // x = m + s·u and the net sees 2x − 1: ∇ᵤ = 2s ∇.

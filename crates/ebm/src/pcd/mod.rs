@@ -93,6 +93,7 @@ fn defaults(spec: &DataSpec) -> Table {
         [model]
         hidden = 128
         layers = 2
+        gain = 2.5
         confinement = 0.5
         regularisation = 1e-4
         smoothing = 0.0

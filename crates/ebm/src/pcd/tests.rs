@@ -125,13 +125,13 @@ fn energy_gradient_is_the_slope_of_the_energy() -> Check {
 fn energy_is_the_network_plus_the_confinement() -> Check {
     let model = random(&vectors(2), 0.3)?;
     let x = Noise::new(1).normal((5, 2), DType::F64, &Device::Cpu)?;
-    let Network::Vector(net) = &model.network else {
+    let Network::Vector(net, gain) = &model.network else {
         return Err("a perceptron".into());
     };
     // The scaling is kept in f32.
     for (i, row) in x.to_vec2::<f64>()?.into_iter().enumerate() {
         let u = [row[0] / 0.5, (row[1] - 0.3) / 0.7];
-        let f = Differentiable::forward(net, &Tensor::new(&[u], &Device::Cpu)?)?;
+        let f = Differentiable::forward(net, &(Tensor::new(&[u], &Device::Cpu)? * *gain)?)?;
         let want = f.flatten_all()?.to_vec1::<f64>()?[0]
             + 0.5 * model.config.confinement * (u[0] * u[0] + u[1] * u[1]);
         assert_close(model.energy(&x)?.get(i)?.to_scalar::<f64>()?, want, Tol::rel(1e-6));

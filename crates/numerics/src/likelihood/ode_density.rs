@@ -39,7 +39,7 @@ pub fn ode_density_defaults() -> Table {
     table.insert("solver".into(), "rk4".into());
     table.insert("steps".into(), 32.into());
     table.insert("rtol".into(), 1e-5.into());
-    table.insert("warp".into(), 1.0.into());
+    table.insert("warp".into(), 2.0.into());
     table.insert("probes".into(), 1.into());
     table
 }

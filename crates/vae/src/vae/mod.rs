@@ -77,6 +77,7 @@ struct Config {
     latent: usize,
     hidden: usize,
     layers: usize,
+    gain: f64,
 }
 
 fn defaults(spec: &DataSpec) -> Table {
@@ -86,6 +87,7 @@ fn defaults(spec: &DataSpec) -> Table {
             latent = 24
             hidden = 512
             layers = 2
+            gain = 1.0
             [train]
             batch = 128
             lr = 1e-3
@@ -99,6 +101,7 @@ fn defaults(spec: &DataSpec) -> Table {
             latent = 2
             hidden = 128
             layers = 2
+            gain = 4.0
             [train]
             batch = 256
             lr = 2e-3
@@ -142,7 +145,10 @@ impl Vae {
                 return Err(Error::config(format!("model.{key}"), "an integer ≥ 1", value));
             }
         }
-        let networks = Networks::new(spec, c.latent, c.hidden, c.layers, &params)?;
+        if !(c.gain > 0.0 && c.gain.is_finite()) {
+            return Err(Error::config("model.gain", "a number above 0", c.gain));
+        }
+        let networks = Networks::new(spec, c.latent, c.hidden, c.layers, c.gain, &params)?;
         Ok(Self { spec: spec.clone(), params, frozen: networks.frozen(), networks })
     }
 

@@ -74,7 +74,7 @@ fn defaults(spec: &DataSpec) -> Table {
             channels = [16, 32]
             confinement = 1.0
             regularisation = 1e-4
-            smoothing = 0.1
+            smoothing = 0.03
             walkers = 256
             chains = 64
             moves = 20
@@ -92,8 +92,8 @@ fn defaults(spec: &DataSpec) -> Table {
     toml! {
         [model]
         hidden = 128
-        layers = 2
-        gain = 2.5
+        layers = 3
+        gain = 3.0
         confinement = 0.5
         regularisation = 1e-4
         smoothing = 0.0

@@ -90,7 +90,7 @@ fn defaults(spec: &DataSpec) -> Table {
             gain = 1.0
             [train]
             batch = 128
-            lr = 1e-3
+            lr = 2e-3
             schedule = "cosine"
             warmup = 100
             clip = 200.0
@@ -101,10 +101,10 @@ fn defaults(spec: &DataSpec) -> Table {
             latent = 2
             hidden = 128
             layers = 2
-            gain = 4.0
+            gain = 8.0
             [train]
             batch = 256
-            lr = 2e-3
+            lr = 5e-3
             beta2 = 0.99
             schedule = "cosine"
             warmup = 200

@@ -56,6 +56,15 @@ pub fn bce_with_logits_event(logit: &Tensor, x: &Tensor) -> candle_core::Result<
     genzoo_kernels::bce_with_logits_rows(logit, x)
 }
 
+/// `Σ log P(k)` of the discretised logistic over a row, `(b,)` nats, in one pass: `parameters (b, 2d)` are all
+/// locations (white is 1), then all raw log-scales `r` with `log s = least + softplus(r − least)`; `k (b, d)` are bytes.
+///
+/// # Errors
+/// On other shapes.
+pub fn discretised_logistic_rows(parameters: &Tensor, k: &Tensor, least: f64) -> candle_core::Result<Tensor> {
+    genzoo_kernels::discretised_logistic_rows(parameters, k, least)
+}
+
 /// `log Σ exp` over the last dimension; rows of −∞ give −∞, rows with +∞ give +∞.
 ///
 /// # Errors

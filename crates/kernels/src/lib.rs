@@ -13,6 +13,7 @@
 mod activation;
 mod conv;
 mod linear;
+mod logistic;
 mod loss;
 mod matrix;
 mod norm;
@@ -29,6 +30,7 @@ mod support;
 pub use activation::{Activation, act, act_grad};
 pub use conv::{Conv, conv_transpose2d, conv2d, conv2d_input_grad, conv2d_weight_grad};
 pub use linear::linear;
+pub use logistic::discretised_logistic_rows;
 pub use loss::{bce_with_logits, bce_with_logits_rows};
 pub use norm::{group_norm, layer_norm};
 pub use reduce::{log_sum_exp, softmax, sum_rows};

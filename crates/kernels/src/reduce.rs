@@ -102,7 +102,7 @@ pub(crate) fn add_rows<T: Real>(sum: &mut [T], x: &[T]) {
 }
 
 /// Lanes of the running sums below: fixed, so that every processor adds in the same order.
-const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 
 /// `Σ f(x)` over a slice.
 #[inline(always)]

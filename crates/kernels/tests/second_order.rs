@@ -7,8 +7,9 @@ mod common;
 use candle_core::{Result, Tensor, Var};
 use common::{tensor, weighted_sum};
 use genzoo_kernels::{
-    Activation, Conv, act, bce_with_logits_rows, cat_channels, conv_transpose2d, conv2d, group_norm,
-    layer_norm, linear, log_sum_exp, softmax, sum_pool2, sum_rows, upsample2,
+    Activation, Conv, act, bce_with_logits_rows, cat_channels, conv_transpose2d, conv2d,
+    discretised_logistic_rows, group_norm, layer_norm, linear, log_sum_exp, softmax, sum_pool2, sum_rows,
+    upsample2,
 };
 use genzoo_testkit::{Tol, assert_close, finite_difference_tensor};
 
@@ -62,6 +63,8 @@ fn second_derivatives_through_backward() {
     check("layer_norm", |x| layer_norm(x, &w, &b, 1e-5), &tensor(&[3, 4], 1));
     check("softmax", softmax, &tensor(&[2, 4], 1));
     check("log_sum_exp", log_sum_exp, &tensor(&[2, 4], 1));
+    let bytes = tensor(&[2, 3], 2).affine(40.0, 128.0).unwrap().round().unwrap();
+    check("discretised logistic", |x| discretised_logistic_rows(x, &bytes, -7.0), &tensor(&[2, 6], 1));
     check("bce", |x| bce_with_logits_rows(x, &x.affine(0.1, 0.5)?), &tensor(&[2, 4], 1));
     let silu = |y: Tensor| act(&y, Activation::Silu);
     check("upsample2", |x| silu(upsample2(x)?), &tensor(&[1, 2, 2, 3], 1));

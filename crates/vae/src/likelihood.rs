@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! Gaussian               log N(y; μ, diag e^{lv})     y standardised vectors
-//! discretised logistic   Σ log P(k)                   bytes, see `logistic`
+//! discretised logistic   Σ log P(k)                   bytes, outputs are all μ and then all raw log s
 //! Bernoulli              Σ x log π + (1−x) log(1−π)   binary pixels, outputs are logits of π
 //! ```
 //!
 //! Scales are learned outputs with a floor: without one, a single repeated value has an unbounded density.
 
-use genzoo_core::math::{bce_with_logits_event, log_normal, softplus, sum_event};
+use genzoo_core::math::{bce_with_logits_event, discretised_logistic_rows, log_normal, softplus};
 use genzoo_core::{DType, Noise, Result, Space, Tensor};
 
 use crate::logistic;
@@ -61,10 +61,7 @@ impl Likelihood {
                 let (mu, lv) = halves(output, FIRST_LOG_VARIANCE, LEAST_LOG_VARIANCE)?;
                 Ok(log_normal(target, &mu, &lv)?)
             }
-            Self::DiscretisedLogistic => {
-                let (mu, log_scale) = halves(output, 0.0, LEAST_LOG_SCALE)?;
-                Ok(sum_event(&logistic::log_prob(target, &mu, &log_scale)?)?)
-            }
+            Self::DiscretisedLogistic => Ok(discretised_logistic_rows(output, target, LEAST_LOG_SCALE)?),
             Self::Bernoulli => Ok(bce_with_logits_event(output, target)?.neg()?),
         }
     }

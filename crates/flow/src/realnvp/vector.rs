@@ -11,6 +11,7 @@ struct Config {
     couplings: usize,
     hidden: usize,
     layers: usize,
+    gain: f64,
     bound: f64,
 }
 
@@ -18,20 +19,27 @@ struct Config {
 #[derive(Clone)]
 pub(super) struct VectorFlow {
     pub(super) scaling: Standardizer,
-    couplings: Vec<Coupling<Mlp>>,
+    couplings: Vec<Coupling<Magnified>>,
     /// Positions of even and odd dimensions, and where each dimension lies among (even, odd).
     even: Tensor,
     odd: Tensor,
     order: Tensor,
 }
 
-impl Conditioner for Mlp {
+/// A perceptron of `gain` times its input, whose kinks lie dense enough for structure much smaller than the data.
+#[derive(Clone)]
+struct Magnified {
+    net: Mlp,
+    gain: f64,
+}
+
+impl Conditioner for Magnified {
     fn forward(&self, kept: &Tensor) -> Result<Tensor> {
-        Ok(Mlp::forward(self, kept)?)
+        Ok(self.net.forward(&(kept * self.gain)?)?)
     }
 
     fn frozen(&self) -> Self {
-        Mlp::frozen(self)
+        Self { net: self.net.frozen(), gain: self.gain }
     }
 }
 
@@ -48,6 +56,9 @@ impl VectorFlow {
         super::at_least("hidden", c.hidden, 1)?;
         super::at_least("layers", c.layers, 1)?;
         super::check_bound(c.bound)?;
+        if !(c.gain > 0.0 && c.gain.is_finite()) {
+            return Err(Error::config("model.gain", "a number above 0", c.gain));
+        }
         let (n_even, n_odd) = (d.div_ceil(2), d / 2);
         let root = params.group("main");
         let mut couplings = Vec::with_capacity(c.couplings);
@@ -59,7 +70,7 @@ impl VectorFlow {
             widths.push(2 * moved);
             // The last layer starts at zero: the flow starts as the identity.
             let net = Mlp::zero_last(&widths, Activation::Relu, Activation::Identity, &vb)?;
-            couplings.push(Coupling { net, bound: c.bound });
+            couplings.push(Coupling { net: Magnified { net, gain: c.gain }, bound: c.bound });
         }
         let device = params.device();
         let index = |v: Vec<u32>| Tensor::new(v, device);

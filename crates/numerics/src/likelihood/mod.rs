@@ -10,6 +10,7 @@
 //! |                 | log p(x) of a decoder, row by row              | a lower bound in mean                        |
 //! | [`importance`]  | log Z of an energy near a Gaussian             | an upper bound in mean, with a warning       |
 //! | [`iwae`]        | log p of a latent-variable model               | a lower bound in mean, rising with k         |
+//! | [`observation`] | a generator as a latent-variable model          |                                              |
 //! | [`parzen`]      | a kernel density, as a baseline of its own     | exact, of that baseline                      |
 //! | [`bits`]        | nats and bits per dimension; dequantisation    | a lower bound, rising with the draws         |
 
@@ -18,6 +19,7 @@ pub mod bits;
 pub mod enumeration;
 pub mod importance;
 pub mod iwae;
+pub mod observation;
 pub mod ode;
 pub mod ode_density;
 pub mod parzen;

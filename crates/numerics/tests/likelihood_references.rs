@@ -140,7 +140,7 @@ fn the_likelihood_along_an_exact_score_is_the_closed_form() -> Result<()> {
         let file = load(name)?;
         let flow = Mixture::of(&file)?;
         let x = get(&file, "x")?;
-        let likelihood = OdeLikelihood { scheme: Scheme::adaptive(1e-9, 1e-9), ..OdeLikelihood::default() };
+        let likelihood = OdeLikelihood { scheme: Scheme::adaptive(1e-8, 1e-8), ..OdeLikelihood::default() };
         let base = |z: &Tensor| {
             let logs = rows::host(z)?.chunks(flow.d).map(|z| flow.log_density(z, 1.0)).collect();
             rows::tensor(logs, z.device())

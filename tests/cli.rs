@@ -238,6 +238,51 @@ fn divergence_is_a_result() {
     );
 }
 
+/// Several likelihoods of one run: the first ranks, the others stand beside it, each with its options and rows.
+#[test]
+fn likelihoods_are_chosen_by_name_and_options() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let train = |model: &str| {
+        let run = dir.path().join(model);
+        let o = genzoo(&["train", model, "--data", "moons", "--steps", "5", "--quiet", "--out", text(&run)]);
+        assert_eq!(o.status.code(), Some(0), "{}", stderr(&o));
+        run
+    };
+    let (vae, gan) = (train("vae"), train("ns-gan"));
+    let eval = |run: &Path, more: &[&str]| {
+        let fixed = ["eval", text(run), "--n-likelihood", "50", "--n-quality", "50"];
+        genzoo(&[&fixed[..], more].concat())
+    };
+    let two = ["--likelihood", "iwae:k=20,rows=40", "--likelihood", "elbo:k=2,rows=30"];
+    let row = json(&eval(&vae, &[&two[..], &["--json"]].concat()));
+    for (l, method, n) in [(&row["likelihood"], "iwae(k=20)", 40), (&row["likelihoods"][0], "elbo(k=2)", 30)]
+    {
+        assert_eq!((l["method"].as_str(), l["n"].as_u64()), (Some(method), Some(n)), "{row}");
+    }
+    let table = String::from_utf8_lossy(&eval(&vae, &two).stdout).into_owned();
+    assert!(table.contains("also") && table.contains("truth at most"), "{table}");
+    let noisy = "ais:sigma=1,temperatures=20,chains=24,rows=30";
+    let row = json(&eval(&gan, &["--likelihood", noisy, "--json"]));
+    let l = &row["likelihood"];
+    assert_eq!((l["kind"].as_str(), l["n"].as_u64()), (Some("lower_bound"), Some(30)), "{row}");
+    let words = "ais(20 temperatures, 24 chains, hmc 5, sigma 1.000, gap ";
+    assert!(l["method"].as_str().is_some_and(|m| m.starts_with(words)), "{row}");
+    assert!(json(&eval(&gan, &["--json"]))["likelihood"].is_null(), "nothing is invented unasked");
+    for (wrong, words) in [
+        ("iwea", "did you mean 'iwae'"),
+        ("ais:chain=3", "unknown key 'ais.chain', did you mean 'ais.chains'"),
+        ("ais:transition=hcm", "did you mean 'hmc'"),
+        ("iwae:k", "key=value"),
+    ] {
+        let o = eval(&vae, &["--likelihood", wrong]);
+        assert_eq!((o.status.code(), stderr(&o).contains(words)), (Some(2), true), "{}", stderr(&o));
+    }
+    let listed = String::from_utf8_lossy(&genzoo(&["list", "densities"]).stdout).into_owned();
+    for name in ["gan/ns-gan ais", "vae/vae ais", "vae/vae iwae", "ebm/pcd ais"] {
+        assert!(listed.contains(name), "{listed}");
+    }
+}
+
 #[test]
 fn a_bench_keeps_its_rows_and_resumes() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -169,16 +169,24 @@ pub(crate) struct Sample {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  genzoo eval runs/realnvp-moons
+  genzoo eval runs/vae-mnist --likelihood iwae:k=5000,rows=1000
+  genzoo eval runs/vae-moons --likelihood ais:temperatures=1000,chains=64 --likelihood iwae:k=500
+  genzoo eval runs/ddpm-moons --likelihood ode:solver=dopri5,rtol=1e-6
+  genzoo list densities                           what each model offers")]
 pub(crate) struct Eval {
     /// Run folder or checkpoint
     pub(crate) run: PathBuf,
     /// Metrics, comma-separated; all that apply if not given
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub(crate) metrics: Option<Vec<String>>,
-    /// Likelihood; the model's most trusted if not given
-    #[arg(long, value_name = "NAME")]
-    pub(crate) likelihood: Option<String>,
-    /// Set an option of the likelihood: eval.steps=80, or of the sampler: sample.steps=50 (repeatable)
+    /// Likelihood with its options, e.g. iwae:k=5000 (repeatable: the first ranks the row, the others stand beside it);
+    /// the model's most trusted if not given. Every method also takes rows=N, the test rows it is measured on
+    #[arg(long, value_name = "METHOD[:KEY=VALUE,…]")]
+    pub(crate) likelihood: Vec<String>,
+    /// Set an option of the first likelihood: eval.steps=80, or of the sampler: sample.steps=50 (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Weights: raw or ema [default: ema where kept]

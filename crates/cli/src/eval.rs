@@ -1,8 +1,10 @@
 //! `genzoo eval`: likelihood, quality and speed of a trained run.
 
 use genzoo_core::checkpoint::write_atomic;
-use genzoo_core::{Dataset, Error, Model, Recipe};
+use genzoo_core::{Dataset, Error, Model, Recipe, Table};
 use genzoo_lab::evaluate::{EvalOptions, Evaluation, evaluate};
+use genzoo_lab::likelihood::{Choice, methods};
+use genzoo_lab::report::rank::Interval;
 use genzoo_lab::row::{Budget, Row, Status};
 use serde_json::json;
 
@@ -27,17 +29,13 @@ pub(crate) fn command(
     }
     let recipe = Recipe {
         sample: choice(&trained.record.recipe.sample, "sampler", None, &of("sample."), "sample."),
-        eval: choice(
-            &trained.record.recipe.eval,
-            "likelihood",
-            args.likelihood.as_deref(),
-            &of("eval."),
-            "eval.",
-        ),
         ..trained.record.recipe.clone()
     };
     let suite = genzoo_lab::suite::default_evaluation(data.spec());
     let mut options = options(trained.model.as_ref(), &recipe, suite)?;
+    if !args.likelihood.is_empty() || args.set.iter().any(|s| s.starts_with("eval.")) {
+        options.likelihoods = likelihoods(trained.model.as_ref(), &recipe.eval, args)?;
+    }
     options.metrics.clone_from(&args.metrics);
     if let Some(n) = args.n_likelihood {
         options.n_likelihood = n as usize;
@@ -58,6 +56,9 @@ pub(crate) fn command(
     } else {
         out.print(&genzoo_lab::report::terminal(std::slice::from_ref(&row), out.width(), out.color()))?;
         out.print(&genzoo_lab::report::details(&row))?;
+        if let Some(both) = enclosed(&row) {
+            out.print(&both)?;
+        }
     }
     Ok(if row.status == Status::Ok { 0 } else { 3 })
 }
@@ -71,12 +72,51 @@ pub(crate) fn options(
     let (name, table) = genzoo_core::recipe::sampler_choice(&recipe.sample, model.samplers())?;
     options.sampler = Some((name.to_string(), table));
     if !model.densities().is_empty() {
-        let (name, table) = genzoo_core::recipe::density_choice(&recipe.eval, model.densities())?;
-        options.density = Some((name.to_string(), table));
+        options.likelihoods = vec![Choice::of(&recipe.eval, model.densities())?];
     } else if let Some(key) = recipe.eval.keys().next() {
         return Err(Error::config(format!("eval.{key}"), "nothing: this model has no likelihood", "a value"));
     }
     Ok(options)
+}
+
+/// The likelihoods of `--likelihood METHOD[:OPTIONS]`, the first with what `--set eval.…` adds; without any, that of the
+/// recipe with those settings.
+fn likelihoods(model: &dyn Model, own: &Table, args: &Eval) -> genzoo_core::Result<Vec<Choice>> {
+    let infos = methods(model);
+    let sets: Vec<&str> = args.set.iter().filter_map(|s| s.strip_prefix("eval.")).collect();
+    let name = own.get("likelihood").and_then(|v| v.as_str()).or(model.densities().first().map(|d| d.name));
+    let named: Vec<&str> = match (&args.likelihood[..], name) {
+        ([], Some(name)) => vec![name],
+        ([], None) => {
+            let key = format!("eval.{}", sets.first().unwrap_or(&""));
+            return Err(Error::config(key, "a likelihood to set, by --likelihood", "none of its own"));
+        }
+        (all, _) => all.iter().map(String::as_str).collect(),
+    };
+    let mut choices = Vec::new();
+    for (i, text) in named.iter().enumerate() {
+        let settings = if i == 0 { sets.join(",") } else { String::new() };
+        let between = match (settings.is_empty(), text.contains(':')) {
+            (true, _) => "",
+            (false, true) => ",",
+            (false, false) => ":",
+        };
+        choices.push(Choice::parse(&format!("{text}{between}{settings}"), own, &infos)?);
+    }
+    Ok(choices)
+}
+
+/// Where several likelihoods together place the truth, in a line.
+fn enclosed(row: &Row) -> Option<String> {
+    let unit = &row.likelihood.as_ref().filter(|_| !row.likelihoods.is_empty())?.unit;
+    let Interval { low, high } = Interval::of_row(row)?;
+    let (what, value) = match (low.is_finite(), high.is_finite()) {
+        (true, true) => ("truth between", format!("{low:.4}, {high:.4}")),
+        (true, false) => ("truth at least", format!("{low:.4}")),
+        (false, true) => ("truth at most", format!("{high:.4}")),
+        (false, false) => return None,
+    };
+    Some(format!("{what:18} {value:>18}  {unit}, to two standard errors"))
 }
 
 /// The row of a run; without an evaluation it only says how training ended.

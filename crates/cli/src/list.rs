@@ -63,7 +63,8 @@ fn ways(registry: Registry, samplers: bool) -> anyhow::Result<Vec<Value>> {
         let all: Vec<(&str, &str, genzoo_core::Table)> = if samplers {
             model.samplers().iter().map(|s| (s.name, s.summary, (s.defaults)())).collect()
         } else {
-            model.densities().iter().map(|d| (d.name, d.summary, (d.defaults)())).collect()
+            let methods = genzoo_lab::likelihood::methods(model.as_ref());
+            methods.iter().map(|d| (d.name, d.summary, (d.defaults)())).collect()
         };
         for (name, summary, defaults) in all {
             rows.push(json!({"name": format!("{} {name}", full_name(entry)), "summary": summary, "options": defaults}));

@@ -111,7 +111,7 @@ pub(crate) fn train(job: Job<'_>, out: &Output) -> Result<Outcome> {
     let model = run::build(job.entry, &job.recipe, job.data.spec(), job.seed, job.device)?;
     genzoo_core::recipe::sampler_choice(&job.recipe.sample, model.samplers())?;
     if !model.densities().is_empty() {
-        genzoo_core::recipe::density_choice(&job.recipe.eval, model.densities())?;
+        genzoo_lab::likelihood::Choice::of(&job.recipe.eval, model.densities())?;
     }
     let folder = RunFolder::open(job.folder, job.resume)?;
     let seconds = (config.seconds > 0.0).then_some(config.seconds);

@@ -45,6 +45,11 @@ pub trait Decoder {
     fn log_likelihood(&self, x: &Tensor, z: &Tensor) -> Result<Tensor>;
     /// `log p(x | z)` and its gradient with respect to `z`.
     fn log_likelihood_and_gradient(&self, x: &Tensor, z: &Tensor) -> Result<(Tensor, Tensor)>;
+    /// Whether there is no likelihood but this one by convention: `p(x | z) = N(decode(z), I)` in the scale of the data.
+    /// A judge then fits the noise's own deviation.
+    fn is_generator(&self) -> bool {
+        false
+    }
 }
 
 /// An approximate posterior `q(z | x)`.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::trainer::train_defaults;
-use crate::{DataSpec, DensityInfo, Entry, Error, Result, SamplerInfo, config};
+use crate::{DataSpec, Entry, Error, Result, SamplerInfo, config};
 
 /// The resolved recipe of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -124,40 +124,24 @@ pub type Choice = (&'static str, Table);
 /// # Errors
 /// Unknown samplers and options name the nearest valid ones.
 pub fn sampler_choice(table: &Table, infos: &[SamplerInfo]) -> Result<Choice> {
-    let all: Vec<_> = infos.iter().map(|i| (i.name, i.defaults)).collect();
-    choose(table, "sampler", "sample", &all)
-}
-
-/// The density a table `[eval]` asks for, and its options; the most trusted one if none is named.
-///
-/// # Errors
-/// Unknown densities and options name the nearest valid ones.
-pub fn density_choice(table: &Table, infos: &[DensityInfo]) -> Result<Choice> {
-    let all: Vec<_> = infos.iter().map(|i| (i.name, i.defaults)).collect();
-    choose(table, "likelihood", "eval", &all)
-}
-
-/// A name and the function that gives its options with their defaults.
-type Choosable = (&'static str, fn() -> Table);
-
-fn choose(table: &Table, key: &'static str, section: &str, all: &[Choosable]) -> Result<Choice> {
-    let named = match table.get(key) {
+    let named = match table.get("sampler") {
         None => None,
         Some(Value::String(s)) => Some(s.as_str()),
-        Some(v) => return Err(Error::config(format!("{section}.{key}"), "a name", v)),
+        Some(v) => return Err(Error::config("sample.sampler", "a name", v)),
     };
     let found = match named {
-        Some(n) => all.iter().find(|(name, _)| *name == n),
-        None => all.first(),
+        Some(n) => infos.iter().find(|i| i.name == n),
+        None => infos.first(),
     };
-    let Some((name, defaults)) = found else {
+    let Some(SamplerInfo { name, defaults, .. }) = found else {
         return Err(match named {
-            Some(n) => Error::unknown(key, n, all.iter().map(|(n, _)| *n)),
-            None => Error::Unsupported(format!("this model has no {key}")),
+            Some(n) => Error::unknown("sampler", n, infos.iter().map(|i| i.name)),
+            None => Error::Unsupported("this model has no sampler".to_string()),
         });
     };
     let mut options = defaults();
-    let over: Table = table.iter().filter(|(k, _)| *k != key).map(|(k, v)| (k.clone(), v.clone())).collect();
-    config::merge(&mut options, &over, section)?;
+    let over: Table =
+        table.iter().filter(|(k, _)| *k != "sampler").map(|(k, v)| (k.clone(), v.clone())).collect();
+    config::merge(&mut options, &over, "sample")?;
     Ok((name, options))
 }

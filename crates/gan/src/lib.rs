@@ -1,6 +1,7 @@
 //! Generative adversarial networks: a generator learns from a critic that learns to tell it from the data.
 //!
-//! They draw samples and have no density: none is offered.
+//! They draw samples and have no density: none is offered. Their generators are decoders, which a judge may hold against
+//! data through noise of its own.
 
 mod losses;
 mod networks;

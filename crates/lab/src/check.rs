@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use genzoo_core::data::RowStream;
-use genzoo_core::recipe::{density_choice, sampler_choice};
+use genzoo_core::recipe::sampler_choice;
 use genzoo_core::{
     Batch, Build, Dataset, Device, Draw, Entry, Error, Kind, Model, Need, NoZoo, Noise, Recipe, Result,
     Space, Split, Stream, Tensor, TrainConfig, Trainer, Update,
 };
 
 use crate::data::{OpenOptions, open};
+use crate::likelihood::Choice;
 
 /// The outcome of one law on one kind of data.
 #[derive(Clone, Debug)]
@@ -284,8 +285,8 @@ fn densities(s: &Subject<'_>, model: &dyn Model) -> Result<(bool, String)> {
 
 /// Sums the density over a grid that is wide enough, and the entropy with it.
 fn normalised(s: &Subject<'_>, model: &dyn Model) -> Result<(bool, String)> {
-    let (name, options) = density_choice(&s.recipe.eval, model.densities())?;
-    let density = model.density(name, &options, &mut Noise::new(6))?;
+    let choice = Choice::of(&s.recipe.eval, model.densities())?;
+    let (name, density) = (&choice.name, choice.open(model, s.data.as_ref(), &mut Noise::new(6))?);
     let tolerance = match density.evidence().kind {
         Kind::Exact => 1e-3,
         Kind::Estimate => 1e-2,

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Tensor};
-use genzoo_core::recipe::{density_choice, sampler_choice};
+use genzoo_core::recipe::sampler_choice;
 use genzoo_core::{
     Dataset, Draw, Measurement, Model, Noise, Result, Sampler, SamplerInfo, Space, Split, Table,
 };
 
 use crate::data::random_rows;
-use crate::likelihood::{self, DEGENERATE, Judged};
+use crate::likelihood::{self, Choice, DEGENERATE, Judged};
 use crate::metrics::{METRICS, Reference, find};
 use crate::row::{Likelihood, Sampling, Status};
 
@@ -32,8 +32,8 @@ pub struct EvalOptions {
     pub metrics: Option<Vec<String>>,
     /// The sampler to judge with its complete options; `None` for the model's default.
     pub sampler: Option<(String, Table)>,
-    /// The density to judge with its complete options; `None` for the most trusted.
-    pub density: Option<(String, Table)>,
+    /// The likelihoods to measure, the one to rank by first; none for the model's most trusted.
+    pub likelihoods: Vec<Choice>,
 }
 
 impl Default for EvalOptions {
@@ -45,7 +45,7 @@ impl Default for EvalOptions {
             seed: 0,
             metrics: None,
             sampler: None,
-            density: None,
+            likelihoods: Vec::new(),
         }
     }
 }
@@ -104,11 +104,18 @@ pub fn evaluate(
         quality = reference(data, samples.dim(0)?, &metrics, exact, options.seed, &noise)?.judge(&samples)?;
     }
 
-    let judged = likelihood_of(model, data, options, clock.at(0.85), &noise, progress)?;
+    let judged = likelihoods_of(model, data, options, clock.at(0.85), &noise, progress)?;
+    let mut judged = judged.into_iter();
+    let first = judged.next().unwrap_or_default();
     if metrics.contains(&"kl") {
-        quality.extend(judged.kl.map(|m| ("kl".to_string(), m)));
+        quality.extend(first.kl.map(|m| ("kl".to_string(), m)));
     }
-    reasons.extend(judged.reason);
+    reasons.extend(first.reason);
+    let mut likelihoods = Vec::new();
+    for (other, choice) in judged.zip(options.likelihoods.iter().skip(1)) {
+        likelihoods.extend(other.likelihood);
+        reasons.extend(other.reason.map(|reason| format!("{}: {reason}", choice.name)));
+    }
 
     let mut sampling = vec![speed];
     for info in model.samplers().iter().filter(|i| i.name != name) {
@@ -120,10 +127,10 @@ pub fn evaluate(
     }
 
     let keep = if data.spec().image().is_some() { 100 } else { 2000 };
-    let failed = reasons.iter().any(|r| r != DEGENERATE);
+    let failed = reasons.iter().any(|r| !r.ends_with(DEGENERATE));
     Ok(Evaluation {
-        likelihood: judged.likelihood,
-        likelihoods: Vec::new(),
+        likelihood: first.likelihood,
+        likelihoods,
         quality,
         sampling,
         samples: samples.narrow(0, 0, keep.min(samples.dim(0)?))?,
@@ -237,30 +244,45 @@ fn speed_of(
     Ok(Some(speed))
 }
 
-fn likelihood_of(
+fn likelihoods_of(
     model: &dyn Model,
     data: &dyn Dataset,
     options: &EvalOptions,
     deadline: Option<Instant>,
     noise: &Noise,
     progress: &mut dyn FnMut(&str),
-) -> Result<Judged> {
-    let (name, table) = match &options.density {
-        Some(choice) => choice.clone(),
-        None if model.densities().is_empty() => return Ok(Judged::default()),
-        None => owned(density_choice(&Table::new(), model.densities())?),
-    };
+) -> Result<Vec<Judged>> {
     if options.n_likelihood == 0 {
-        return Ok(Judged::default());
+        return Ok(Vec::new());
     }
-    progress("likelihood");
-    let noise = noise.fork("likelihood");
-    let density = match model.density(&name, &table, &mut noise.fork("density")) {
-        Err(e) if likelihood::is_degenerate(&e) => return Ok(Judged::failed(DEGENERATE)),
-        density => density?,
+    let own;
+    let choices = match &options.likelihoods[..] {
+        [] if model.densities().is_empty() => return Ok(Vec::new()),
+        [] => {
+            own = [Choice::of(&Table::new(), model.densities())?];
+            &own[..]
+        }
+        chosen => chosen,
     };
+    let noise = noise.fork("likelihood");
     let rows = likelihood::test_rows(data, options.n_likelihood, &mut noise.fork("rows"))?;
-    likelihood::judge(density.as_ref(), data, &rows, deadline, &noise.fork("log_prob"), progress)
+    let mut judged = Vec::new();
+    for choice in choices {
+        progress(&format!("likelihood {}", choice.name));
+        let density = match choice.open(model, data, &mut noise.fork("density")) {
+            Err(e) if likelihood::is_degenerate(&e) => {
+                judged.push(Judged::failed(DEGENERATE));
+                continue;
+            }
+            density => density?,
+        };
+        // The rows come in random order, so that any first part of them is fair, and each method sees the same ones.
+        let n = choice.rows.map_or(rows.len(), |n| n.min(rows.len()));
+        let rows = likelihood::slice(&rows, 0, n)?;
+        let log_prob = noise.fork("log_prob");
+        judged.push(likelihood::judge(density.as_ref(), data, &rows, deadline, &log_prob, progress)?);
+    }
+    Ok(judged)
 }
 
 fn rows_not_finite(x: &Tensor) -> Result<usize> {

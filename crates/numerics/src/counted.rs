@@ -118,6 +118,10 @@ impl<T: Decoder + ?Sized> Decoder for Counted<&T> {
         self.inner.latent_dim()
     }
 
+    fn is_generator(&self) -> bool {
+        self.inner.is_generator()
+    }
+
     fn decode(&self, z: &Tensor) -> Result<Tensor> {
         self.count(z, false);
         self.inner.decode(z)

@@ -1,7 +1,7 @@
 //! Closed-form judges for this crate's tests: Gaussian mixtures, written row by row in plain `f64`.
 
 use candle_core::Tensor;
-use genzoo_core::capability::{Energy, Velocity};
+use genzoo_core::capability::{Decoder, Energy, Velocity};
 use genzoo_core::{Noise, Result};
 
 use crate::rows;
@@ -163,5 +163,82 @@ impl Velocity for MixtureFlow {
             Tensor::from_vec(velocity, shape, x.device())?.to_dtype(x.dtype())?,
             Tensor::from_vec(product, shape, x.device())?.to_dtype(x.dtype())?,
         ))
+    }
+}
+
+/// z ~ N(0, I₂), x | z ~ N(A z + b, σ² I₃): probabilistic PCA, whose evidence is N(b, A Aᵀ + σ² I).
+#[derive(Clone, Debug)]
+pub(crate) struct LinearGaussian {
+    pub(crate) a: [[f64; 2]; 3],
+    pub(crate) b: [f64; 3],
+    pub(crate) sigma: f64,
+}
+
+impl LinearGaussian {
+    pub(crate) fn ppca() -> Self {
+        Self { a: [[1.5, 0.2], [-0.4, 0.9], [0.7, -0.6]], b: [1.0, -2.0, 0.5], sigma: 0.35 }
+    }
+
+    fn mean(&self, z: &[f64]) -> [f64; 3] {
+        std::array::from_fn(|i| self.a[i][0] * z[0] + self.a[i][1] * z[1] + self.b[i])
+    }
+
+    /// Pairs `(x, z)`, `(n, 3)` and `(n, 2)`.
+    pub(crate) fn sample(&self, n: usize, noise: &mut Noise) -> Result<(Tensor, Tensor)> {
+        let (z, e) = (noise.normals(2 * n), noise.normals(3 * n));
+        let mut x = Vec::with_capacity(3 * n);
+        for (z, e) in z.chunks(2).zip(e.chunks(3)) {
+            x.extend(self.mean(z).iter().zip(e).map(|(m, e)| m + self.sigma * e));
+        }
+        let cpu = &candle_core::Device::Cpu;
+        Ok((Tensor::from_vec(x, (n, 3), cpu)?, Tensor::from_vec(z, (n, 2), cpu)?))
+    }
+
+    /// `log N(x; b, C)`, C = A Aᵀ + σ² I, by cofactors.
+    pub(crate) fn log_evidence(&self, x: &Tensor) -> Result<Vec<f64>> {
+        let c: [[f64; 3]; 3] = std::array::from_fn(|i| {
+            std::array::from_fn(|j| {
+                let own = if i == j { self.sigma * self.sigma } else { 0.0 };
+                self.a[i][0] * self.a[j][0] + self.a[i][1] * self.a[j][1] + own
+            })
+        });
+        let cofactor = |i: usize, j: usize| {
+            let (p, q, r, s) = ((i + 1) % 3, (i + 2) % 3, (j + 1) % 3, (j + 2) % 3);
+            c[p][r] * c[q][s] - c[p][s] * c[q][r]
+        };
+        let det: f64 = (0..3).map(|j| c[0][j] * cofactor(0, j)).sum();
+        let value = |row: &[f64]| {
+            let gap: Vec<f64> = row.iter().zip(self.b).map(|(x, b)| x - b).collect();
+            let form: f64 = (0..9).map(|k| gap[k / 3] * cofactor(k / 3, k % 3) * gap[k % 3]).sum();
+            -0.5 * (form / det + det.ln() + 3.0 * std::f64::consts::TAU.ln())
+        };
+        Ok(rows::host(x)?.chunks(3).map(value).collect())
+    }
+}
+
+impl Decoder for LinearGaussian {
+    fn latent_dim(&self) -> usize {
+        2
+    }
+
+    fn decode(&self, z: &Tensor) -> Result<Tensor> {
+        let means: Vec<f64> = rows::host(z)?.chunks(2).flat_map(|z| self.mean(z)).collect();
+        Ok(Tensor::from_vec(means, (z.dim(0)?, 3), z.device())?)
+    }
+
+    fn log_likelihood(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
+        Ok(self.log_likelihood_and_gradient(x, z)?.0)
+    }
+
+    fn log_likelihood_and_gradient(&self, x: &Tensor, z: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (mut values, mut gradient) = (Vec::new(), Vec::new());
+        let variance = self.sigma * self.sigma;
+        for (x, z) in rows::host(x)?.chunks(3).zip(rows::host(z)?.chunks(2)) {
+            let gap: Vec<f64> = x.iter().zip(self.mean(z)).map(|(x, m)| x - m).collect();
+            let square: f64 = gap.iter().map(|g| g * g).sum();
+            values.push(-0.5 * square / variance - 1.5 * (std::f64::consts::TAU * variance).ln());
+            gradient.extend((0..2).map(|j| (0..3).map(|i| self.a[i][j] * gap[i]).sum::<f64>() / variance));
+        }
+        Ok((rows::tensor(values, z.device())?, Tensor::from_vec(gradient, z.shape(), z.device())?))
     }
 }

@@ -169,6 +169,15 @@ impl NsGan {
         }
     }
 
+    /// What the generator makes, as data.
+    fn unscale(&self, y: &Tensor) -> Result<Tensor> {
+        match self.spec.image() {
+            // tanh may round to ±1 exactly; the map back then gives 0 or 1 exactly.
+            Some(_) => Ok(PixelMap::Centre.inverse_and_ladj(y)?.0.clamp(0.0, 1.0)?),
+            None => self.scaling.inverse(y),
+        }
+    }
+
     fn codes(&self, n: usize, noise: &mut Noise) -> Result<Tensor> {
         noise.normal((n, self.config.latent), self.params.dtype(), self.params.device())
     }
@@ -268,7 +277,7 @@ impl Model for NsGan {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities { critic: Some(self), ..Capabilities::default() }
+        Capabilities { critic: Some(self), decoder: Some(self), ..Capabilities::default() }
     }
 }
 
@@ -291,11 +300,7 @@ impl Sampler for OnePass<'_> {
     fn sample(&self, draw: &Draw, noise: &mut Noise) -> Result<Samples> {
         let model = self.model;
         let y = model.frozen.0.forward(&model.codes(draw.n, noise)?)?.detach();
-        let x = match model.spec.image() {
-            // tanh may round to ±1 exactly; the map back then gives 0 or 1 exactly.
-            Some(_) => PixelMap::Centre.inverse_and_ladj(&y)?.0.clamp(0.0, 1.0)?,
-            None => model.scaling.inverse(&y)?,
-        };
+        let x = model.unscale(&y)?;
         let x = if self.noisy && model.spec.space.is_binary() {
             noise.uniform_like(&x)?.lt(&x)?.to_dtype(x.dtype())?
         } else {
@@ -308,6 +313,8 @@ impl Sampler for OnePass<'_> {
 fn number(t: &Tensor) -> Result<f64> {
     Ok(t.to_dtype(DType::F64)?.to_scalar()?)
 }
+
+mod decoder;
 
 #[cfg(test)]
 mod tests;

@@ -138,3 +138,41 @@ fn impossible_settings_are_named() -> Check {
     assert!(build(&spec(&[1, 14, 12], Space::U8), &[], DType::F32).is_err());
     Ok(())
 }
+
+/// log p(x|z) is the formula applied to what `decode` shows, and its gradient the slope of it.
+#[test]
+fn the_generator_is_a_decoder() -> Check {
+    use genzoo_core::capability::Decoder;
+    for (spec, generator) in [
+        (spec(&[3], Space::Continuous), true),
+        (spec(&[1, 14, 14], Space::U8), true),
+        (spec(&[1, 14, 14], Space::BinaryStatic), false),
+    ] {
+        let model = build(&spec, &[], DType::F64)?;
+        assert_eq!(model.is_generator(), generator);
+        let mut noise = Noise::new(4);
+        let z = noise.normal((3, model.latent_dim()), DType::F64, &Device::Cpu)?;
+        let x = noise.uniform(spec.batch_shape(3), DType::F64, &Device::Cpu)?;
+        let x = if spec.space.is_binary() { x.round()? } else { x };
+        let (value, gradient) = model.log_likelihood_and_gradient(&x, &z)?;
+        let (value, d) = (value.to_vec1::<f64>()?, spec.dims());
+        let rows = |t: &Tensor| t.flatten_from(1)?.to_vec2::<f64>();
+        for ((x, g), value) in rows(&x)?.iter().zip(rows(&model.decode(&z)?)?).zip(&value) {
+            let pairs = x.iter().zip(&g);
+            let want: f64 = if generator {
+                pairs.map(|(x, g)| -0.5 * (x - g) * (x - g)).sum::<f64>()
+                    - 0.5 * d as f64 * std::f64::consts::TAU.ln()
+            } else {
+                pairs.map(|(x, g)| x * g.ln() + (1.0 - x) * (1.0 - g).ln()).sum()
+            };
+            assert!((value - want).abs() < 1e-8 * want.abs(), "{value} {want}");
+        }
+        let sum =
+            |z: &Tensor| model.log_likelihood(&x, z)?.sum_all()?.to_scalar::<f64>().map_err(Error::from);
+        let step = noise.normal_like(&z)?;
+        let slope = (sum(&(&z + (&step * 1e-6)?)?)? - sum(&(&z - (&step * 1e-6)?)?)?) / 2e-6;
+        let want = (gradient * step)?.sum_all()?.to_scalar::<f64>()?;
+        assert!((slope - want).abs() < 1e-5 * want.abs().max(1.0), "{slope} {want}");
+    }
+    Ok(())
+}

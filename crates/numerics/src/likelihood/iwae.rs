@@ -19,9 +19,12 @@ use crate::special::{Moments, effective_sample_size, log_mean_exp};
 pub struct ImportanceBound {
     /// Samples k per example; 1 gives the evidence lower bound.
     pub samples: usize,
-    /// Most rows (examples × samples) that enter the networks at once.
+    /// Most rows (examples × samples) that enter the networks at once; fewer where rows are large.
     pub rows_at_once: usize,
 }
+
+/// Most numbers of tiled data that enter the networks at once: 32 MB in `f64`.
+const NUMBERS: usize = 1 << 22;
 
 /// The bound of each example, in `f64` nats.
 #[derive(Clone, Debug)]
@@ -47,7 +50,8 @@ impl ImportanceBound {
         Self { samples, rows_at_once: 16_384 }
     }
 
-    /// The bound for every row of `x`, `(b, event…)`. Memory is bounded by `rows_at_once`, not by b·k.
+    /// The bound for every row of `x`, `(b, event…)`. Memory is bounded by `rows_at_once` and the size of a row, not
+    /// by b·k.
     ///
     /// # Errors
     /// If `samples` is 0, or encoder or decoder fail.
@@ -61,7 +65,8 @@ impl ImportanceBound {
         if self.samples == 0 {
             return Err(Error::config("importance_samples", "at least 1", 0));
         }
-        let rows_at_once = self.rows_at_once.max(1);
+        let size = x.elem_count() / x.dim(0)?.max(1);
+        let rows_at_once = self.rows_at_once.min(NUMBERS / size.max(1)).max(1);
         let at_once = self.samples.min(rows_at_once);
         let (mut values, mut elbo, mut effective) = (vec![], vec![], vec![]);
         for (start, b) in rows::pieces(x.dim(0)?, rows_at_once / at_once) {
@@ -204,6 +209,14 @@ mod tests {
             }
         }
         assert!(last.0 > -0.01, "{}", last.0);
+        // Thousands of samples of few rows, in pieces: the evidence, to the error that the delta method gives them.
+        let few = x.narrow(0, 0, 5)?;
+        let bound = ImportanceBound { samples: 5_000, rows_at_once: 3_000 };
+        let got = bound.estimate(&wrong, &Linear, &few, &mut Noise::new(2))?;
+        for ((value, x), ess) in rows::host(&got.values)?.iter().zip(&hosts).zip(&got.effective_samples) {
+            assert!((value - evidence(*x)).abs() < 4.0 * (1.0 / ess).sqrt(), "{value} {}", evidence(*x));
+            assert!((500.0..5_000.0).contains(ess), "{ess}");
+        }
         Ok(())
     }
 

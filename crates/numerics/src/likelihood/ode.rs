@@ -3,7 +3,7 @@
 //! ```text
 //! dx/dt = v(x, t),   log p_0(x_0) = log p_1(x_1) + ∫_0^1 ∇·v(x_t, t) dt
 //! exact       ∇·v = Σ_i e_iᵀ (∂v/∂x) e_i                   d vector–Jacobian products
-//! Hutchinson  ∇·v = E εᵀ (∂v/∂x) ε,  ε_i = ±1               K probes, each kept along its whole trajectory
+//! Hutchinson  ∇·v = E εᵀ (∂v/∂x) ε,  ε_i = ±1 or N(0, 1)    K probes, each kept along its whole trajectory
 //! ```
 //!
 //! Source: Chen et al. (2018), arXiv:1806.07366, Eq. 8; Grathwohl et al. (2019), arXiv:1810.01367, Eq. 7–8;
@@ -14,7 +14,7 @@ use candle_core::{DType, Tensor};
 use genzoo_core::capability::Velocity;
 use genzoo_core::{Error, LogProb, Noise, Result, math};
 
-use crate::ode::{Scheme, integrate};
+use crate::ode::{Control, Scheme, integrate};
 use crate::rows;
 
 /// How the divergence is found.
@@ -22,14 +22,50 @@ use crate::rows;
 pub enum Divergence {
     /// One vector–Jacobian product per dimension.
     Exact,
-    /// The mean over this many Rademacher probes.
-    Hutchinson(usize),
+    /// The mean over this many probes.
+    Hutchinson(usize, Probe),
+}
+
+/// The law of the probes: independent coordinates with mean 0 and variance 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// ±1: exact on the diagonal of the Jacobian, so never of larger variance than a Gaussian.
+    Rademacher,
+    /// N(0, 1).
+    Gaussian,
+}
+
+impl Probe {
+    /// The name used in recipes and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rademacher => "rademacher",
+            Self::Gaussian => "gaussian",
+        }
+    }
+
+    fn like(self, x: &Tensor, noise: &mut Noise) -> Result<Tensor> {
+        match self {
+            Self::Rademacher => noise.rademacher_like(x),
+            Self::Gaussian => noise.normal_like(x),
+        }
+    }
+}
+
+impl std::str::FromStr for Probe {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let all = [Self::Rademacher, Self::Gaussian];
+        let found = all.into_iter().find(|probe| probe.name() == name);
+        found.ok_or_else(|| Error::unknown("probe", name, all.map(Self::name)))
+    }
 }
 
 impl Divergence {
     /// Exact up to three dimensions, `probes` Hutchinson probes beyond.
-    pub fn for_dimension(d: usize, probes: usize) -> Self {
-        if d <= 3 { Self::Exact } else { Self::Hutchinson(probes) }
+    pub fn for_dimension(d: usize, probes: usize, law: Probe) -> Self {
+        if d <= 3 { Self::Exact } else { Self::Hutchinson(probes, law) }
     }
 }
 
@@ -83,6 +119,17 @@ impl OdeEstimate {
 }
 
 impl OdeLikelihood {
+    /// The same with half the step, or half the tolerance.
+    pub fn halved(&self) -> Self {
+        let control = match self.scheme.control {
+            Control::Steps(n) => Control::Steps(2 * n),
+            Control::Tolerance { rtol, atol, max_steps } => {
+                Control::Tolerance { rtol: 0.5 * rtol, atol: 0.5 * atol, max_steps }
+            }
+        };
+        Self { scheme: Scheme { control, ..self.scheme }, ..*self }
+    }
+
     /// `log p_0(x)` with the base N(0, I).
     pub fn log_prob(&self, velocity: &dyn Velocity, x: &Tensor, noise: &mut Noise) -> Result<OdeEstimate> {
         self.log_prob_with(velocity, &|z| Ok(math::log_standard_normal(&z.to_dtype(DType::F64)?)?), x, noise)
@@ -103,14 +150,14 @@ impl OdeLikelihood {
         let d = x.elem_count() / b.max(1);
         let copies = match self.divergence {
             Divergence::Exact => d,
-            Divergence::Hutchinson(0) => return Err(Error::config("probes", "at least 1", 0)),
-            Divergence::Hutchinson(probes) => probes,
+            Divergence::Hutchinson(0, _) => return Err(Error::config("probes", "at least 1", 0)),
+            Divergence::Hutchinson(probes, _) => probes,
         };
         if b == 0 {
             return Err(Error::data("rows", "at least 1", 0));
         }
         let (mut values, mut errors, mut latents, mut evaluations) = (vec![], vec![], vec![], 0);
-        for (start, rows) in rows::pieces(b, self.rows_at_once / copies.max(1)) {
+        for (start, rows) in rows::pieces(b, self.rows_per_piece(d)) {
             let piece =
                 self.piece(velocity, base, &x.narrow(0, start, rows)?.contiguous()?, copies, noise)?;
             values.push(piece.values);
@@ -127,6 +174,15 @@ impl OdeLikelihood {
         })
     }
 
+    /// Rows of `d` numbers that are integrated together.
+    pub(super) fn rows_per_piece(&self, d: usize) -> usize {
+        let copies = match self.divergence {
+            Divergence::Exact => d,
+            Divergence::Hutchinson(probes, _) => probes,
+        };
+        (self.rows_at_once / copies.max(1)).max(1)
+    }
+
     fn piece(
         &self,
         velocity: &dyn Velocity,
@@ -139,7 +195,7 @@ impl OdeLikelihood {
         let tiled = rows::tile(x, copies)?; // (copies·b, event…)
         let (probes, estimates) = match self.divergence {
             Divergence::Exact => (unit_vectors(x)?, 1),
-            Divergence::Hutchinson(_) => (noise.rademacher_like(&tiled)?, copies),
+            Divergence::Hutchinson(_, law) => (law.like(&tiled, noise)?, copies),
         };
         let rhs = |t: f64, (x, _): &(Tensor, Tensor)| {
             let tiled = rows::tile(x, copies)?;
@@ -237,12 +293,19 @@ mod tests {
 
     #[test]
     fn probes_agree_with_the_exact_divergence_within_their_error() -> Result<()> {
+        probes_agree(Probe::Rademacher)?;
+        probes_agree(Probe::Gaussian)?;
+        assert!("gausian".parse::<Probe>().is_err_and(|e| e.to_string().contains("'gaussian'")));
+        Ok(())
+    }
+
+    fn probes_agree(law: Probe) -> Result<()> {
         let flow = flow();
         let mut noise = Noise::new(2);
         let x = flow.mixture.sample(300, &mut noise)?;
         let scheme = Scheme::fixed(Solver::Rk4, 20);
         let exact = OdeLikelihood { scheme, ..tight() };
-        let hutchinson = OdeLikelihood { divergence: Divergence::Hutchinson(8), ..exact };
+        let hutchinson = OdeLikelihood { divergence: Divergence::Hutchinson(8, law), ..exact };
         let truth = rows::host(&exact.log_prob_with(&flow, &base(&flow), &x, &mut noise)?.values)?;
         let got = hutchinson.log_prob_with(&flow, &base(&flow), &x, &mut noise)?;
         let errors = got.probe_error.as_ref().map(rows::host).transpose()?.unwrap_or_default();
@@ -266,7 +329,7 @@ mod tests {
         let pieces = OdeLikelihood { rows_at_once: 4, ..whole };
         let values = |l: OdeLikelihood| rows::host(&l.log_prob(&flow, &x, &mut Noise::new(0))?.values);
         assert_eq!(values(whole)?, values(pieces)?);
-        let none = OdeLikelihood { divergence: Divergence::Hutchinson(0), ..whole };
+        let none = OdeLikelihood { divergence: Divergence::Hutchinson(0, Probe::Rademacher), ..whole };
         assert!(none.log_prob(&flow, &x, &mut Noise::new(0)).is_err());
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! log Z and entropy of an unnormalised log-density ℓ in one or two dimensions, on a grid.
+//! log Z and entropy of an unnormalised log-density ℓ in one to three dimensions, on a grid.
 //!
 //! ```text
 //! log Z = log ∫ e^{ℓ(x)} dx,   H = log Z − (1/Z) ∫ ℓ e^ℓ dx
@@ -18,13 +18,16 @@ use crate::special::log_sum_exp;
 
 /// Share of the mass that may lie beyond each side of an automatic box.
 const TAIL: f64 = 1e-10;
+
 /// Points per side while the box is sought.
-const COARSE: usize = 129;
+fn coarse(d: usize) -> usize {
+    if d <= 2 { 129 } else { 33 }
+}
 
 /// What to integrate over, and how finely.
 #[derive(Clone, Debug)]
 pub struct Quadrature {
-    /// Lower and upper end per dimension (one or two): the box itself, or where its search begins.
+    /// Lower and upper end per dimension (one to three): the box itself, or where its search begins.
     pub bounds: Vec<(f64, f64)>,
     /// Whether the box grows and shrinks to where the mass is.
     pub automatic: bool,
@@ -83,12 +86,12 @@ impl Quadrature {
     /// Integrates `e^ℓ`; `log_density` takes `(b, d)` and gives `(b,)`.
     ///
     /// # Errors
-    /// If `log_density` fails or gives NaN or +∞, if the box is empty, if the dimension is not 1 or 2, or if the
+    /// If `log_density` fails or gives NaN or +∞, if the box is empty, if the dimension is not 1, 2 or 3, or if the
     /// mass does not end inside any box (the density cannot be normalised).
     pub fn estimate(&self, log_density: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<QuadratureEstimate> {
         let d = self.bounds.len();
-        if !(1..=2).contains(&d) {
-            return Err(Error::data("dimension of a quadrature", "1 or 2", d));
+        if !(1..=3).contains(&d) {
+            return Err(Error::data("dimension of a quadrature", "1, 2 or 3", d));
         }
         if let Some((a, b)) = self.bounds.iter().find(|(a, b)| !(a < b && (b - a).is_finite())) {
             return Err(Error::data(
@@ -103,7 +106,7 @@ impl Quadrature {
             self.sweep(log_density, bounds, n)
         };
         let bounds = if self.automatic { find_box(&mut sweep, &self.bounds)? } else { self.bounds.clone() };
-        let mut n = 65;
+        let mut n = if d <= 2 { 65 } else { 33 };
         let mut last = summarise(&sweep(&bounds, n)?, &bounds, n)?;
         loop {
             n = 2 * n - 1;
@@ -142,10 +145,7 @@ impl Quadrature {
         for (start, length) in rows::pieces(n.pow(d as u32), self.rows_at_once) {
             let mut points = Vec::with_capacity(length * d);
             for i in start..start + length {
-                if d == 2 {
-                    points.push(at(0, i / n));
-                }
-                points.push(at(d - 1, i % n));
+                points.extend((0..d).map(|axis| at(axis, digit(i, axis, d, n))));
             }
             let x = Tensor::from_vec(points, (length, d), &self.device)?.to_dtype(self.dtype)?;
             let piece = rows::host(&log_density(&x)?)?;
@@ -161,6 +161,11 @@ impl Quadrature {
         }
         Ok(values)
     }
+}
+
+/// The place of grid point `i` along `axis`, the last axis fastest.
+fn digit(i: usize, axis: usize, d: usize, n: usize) -> usize {
+    i / n.pow((d - 1 - axis) as u32) % n
 }
 
 /// `(log Z, entropy)` by the trapezoidal rule.
@@ -181,7 +186,8 @@ fn summarise(values: &[f64], bounds: &[(f64, f64)], n: usize) -> Result<(f64, f6
                 row_first += weight * value;
             }
         }
-        let weight = if bounds.len() == 2 { edge(i) } else { 1.0 };
+        let d = bounds.len();
+        let weight: f64 = (0..d - 1).map(|axis| edge(digit(i * n, axis, d, n))).product();
         mass += weight * row_mass;
         first += weight * row_first;
     }
@@ -196,10 +202,10 @@ fn find_box(
     start: &[(f64, f64)],
 ) -> Result<Vec<(f64, f64)>> {
     let mut bounds = start.to_vec();
+    let (d, n) = (bounds.len(), coarse(bounds.len()));
     for _ in 0..100 {
-        let values = sweep(&bounds, COARSE)?;
-        let lines: Vec<Vec<f64>> =
-            (0..bounds.len()).map(|axis| marginal(&values, bounds.len(), axis)).collect();
+        let values = sweep(&bounds, n)?;
+        let lines: Vec<Vec<f64>> = (0..d).map(|axis| marginal(&values, d, n, axis)).collect();
         let reached =
             |axis: usize, range: std::ops::Range<usize>| lines[axis][range].iter().sum::<f64>() > TAIL;
         let mut grown = false;
@@ -209,7 +215,7 @@ fn find_box(
                 *a -= width;
                 grown = true;
             }
-            if reached(axis, COARSE - 2..COARSE) {
+            if reached(axis, n - 2..n) {
                 *b += width;
                 grown = true;
             }
@@ -222,9 +228,9 @@ fn find_box(
         }
         let mut cut = false;
         for ((a, b), lines) in bounds.iter_mut().zip(&lines) {
-            let spacing = (*b - *a) / (COARSE - 1) as f64;
+            let spacing = (*b - *a) / (n - 1) as f64;
             // Cutting only what is worth it, with a margin of four lines, keeps growing and cutting from alternating.
-            let worth = |lines: usize| Some(lines.saturating_sub(4)).filter(|lines| *lines > COARSE / 8);
+            let worth = |lines: usize| Some(lines.saturating_sub(4)).filter(|lines| *lines > n / 8);
             let (left, right) = (worth(empty(lines.iter())), worth(empty(lines.iter().rev())));
             *a += left.unwrap_or(0) as f64 * spacing;
             *b -= right.unwrap_or(0) as f64 * spacing;
@@ -250,16 +256,11 @@ fn empty<'a>(lines: impl Iterator<Item = &'a f64>) -> usize {
         .count()
 }
 
-/// Share of the mass on each grid line across `axis`.
-fn marginal(values: &[f64], d: usize, axis: usize) -> Vec<f64> {
-    let line = |i: usize| -> Vec<f64> {
-        match (d, axis) {
-            (1, _) => vec![values[i]],
-            (_, 0) => values[i * COARSE..(i + 1) * COARSE].to_vec(),
-            _ => values.iter().skip(i).step_by(COARSE).copied().collect(),
-        }
-    };
-    let logs: Vec<f64> = (0..COARSE).map(|i| log_sum_exp(&line(i))).collect();
+/// Share of the mass on each grid plane across `axis`.
+fn marginal(values: &[f64], d: usize, n: usize, axis: usize) -> Vec<f64> {
+    let mut planes = vec![Vec::with_capacity(values.len() / n); n];
+    values.iter().enumerate().for_each(|(i, value)| planes[digit(i, axis, d, n)].push(*value));
+    let logs: Vec<f64> = planes.iter().map(|plane| log_sum_exp(plane)).collect();
     let total = log_sum_exp(&logs);
     logs.iter().map(|l| if total == f64::NEG_INFINITY { 0.0 } else { (l - total).exp() }).collect()
 }
@@ -289,6 +290,25 @@ mod tests {
             assert!((got.log_z - log_z).abs() < 1e-8, "{} {log_z}", got.log_z);
             assert!((got.entropy - (log_z + 1.0)).abs() < 1e-8);
             assert!(got.log_z_error < 1e-9 && got.evaluations > 0);
+        }
+        Ok(())
+    }
+
+    /// Three dimensions, correlated, wherever the search starts: log Z = log (2π)^{3/2} |Σ|^{1/2}, H = log Z + 3/2.
+    #[test]
+    fn a_gaussian_in_space() -> Result<()> {
+        // Σ⁻¹ = Aᵀ A with A upper triangular, so |Σ|^{1/2} is the inverse product of its diagonal.
+        let a = [[2.0, 0.7, -0.4], [0.0, 0.5, 0.2], [0.0, 0.0, 1.3]];
+        let factor = Tensor::new(&a, &Device::Cpu)?.t()?;
+        let log_density = |x: &Tensor| {
+            let x = x.broadcast_sub(&Tensor::new(&[1.0, -2.0, 0.5], x.device())?)?;
+            Ok((x.matmul(&factor)?.sqr()?.sum(1)? * -0.5)?)
+        };
+        let log_z = 1.5 * std::f64::consts::TAU.ln() - (2.0f64 * 0.5 * 1.3).ln();
+        for start in [[(-1.0, 1.0); 3], [(-40.0, 60.0); 3]] {
+            let got = double(&start).estimate(&log_density)?;
+            assert!((got.log_z - log_z).abs() < 1e-6, "{got:?} {log_z}");
+            assert!((got.entropy - log_z - 1.5).abs() < 1e-5, "{got:?}");
         }
         Ok(())
     }
@@ -341,6 +361,6 @@ mod tests {
         let bell = |x: &Tensor| Ok(x.sqr()?.sum(1)?.neg()?);
         assert!(double(&[(1.0, 1.0)]).estimate(&bell).is_err());
         assert!(double(&[]).estimate(&bell).is_err());
-        assert!(double(&[(-1.0, 1.0); 3]).estimate(&bell).is_err());
+        assert!(double(&[(-1.0, 1.0); 4]).estimate(&bell).is_err());
     }
 }

@@ -12,9 +12,9 @@
 
 use candle_core::{DType, Tensor};
 use genzoo_core::capability::Energy;
-use genzoo_core::{Error, Noise, Result};
+use genzoo_core::{Noise, Result};
 
-use super::{Chains, Kernel, StepInfo};
+use super::{Chains, Kernel, Landscape, StepInfo, accept};
 use crate::rows;
 
 /// MALA with step size h.
@@ -26,35 +26,41 @@ pub struct Mala {
 impl Mala {
     /// A kernel with step size `step` > 0.
     pub fn new(step: f64) -> Result<Self> {
-        if !(step.is_finite() && step > 0.0) {
-            return Err(Error::config("step", "a finite number above 0", step));
-        }
-        Ok(Self { step })
+        Ok(Self { step: super::positive(step)? })
     }
 }
 
 impl Kernel for Mala {
     fn step(&self, target: &dyn Energy, chains: &mut Chains, noise: &mut Noise) -> Result<StepInfo> {
-        let xi = noise.normal_like(&chains.x)?;
-        let proposal = Chains::at(target, &propose(&chains.x, &chains.gradient, &xi, self.step)?)?;
-        let ratio = log_ratio(chains, &proposal, &xi, self.step)?;
-        let (info, mask) = accept(&ratio, noise, chains.x.device())?;
-        chains.x = rows::select(&mask, &proposal.x, &chains.x)?;
-        chains.energy = rows::select(&mask, &proposal.energy, &chains.energy)?;
-        chains.gradient = rows::select(&mask, &proposal.gradient, &chains.gradient)?;
-        Ok(info)
+        transition(target, chains, self.step, noise)
     }
 }
 
+/// One transition of every chain.
+pub(crate) fn transition<L: Landscape + ?Sized>(
+    landscape: &L,
+    at: &mut L::At,
+    step: f64,
+    noise: &mut Noise,
+) -> Result<StepInfo> {
+    let from = landscape.seen(at)?;
+    let xi = noise.normal_like(&from.x)?;
+    let proposal = landscape.at(propose(&from.x, &from.gradient, &xi, step)?)?;
+    let ratio = log_ratio(&from, &landscape.seen(&proposal)?, &xi, step)?;
+    let (info, mask) = accept(&ratio, noise, from.x.device())?;
+    *at = landscape.select(&mask, &proposal, at)?;
+    Ok(info)
+}
+
 /// The Langevin proposal `x − h ∇U + √(2h) ξ`, detached.
-pub(crate) fn propose(x: &Tensor, gradient: &Tensor, xi: &Tensor, h: f64) -> Result<Tensor> {
+pub(super) fn propose(x: &Tensor, gradient: &Tensor, xi: &Tensor, h: f64) -> Result<Tensor> {
     Ok(((x - (gradient * h)?)? + (xi * (2.0 * h).sqrt())?)?.detach())
 }
 
 /// The logarithm r of the acceptance ratio of each chain, in `f64`.
 ///
 /// The forward term needs no subtraction of large numbers: |y − x + h∇U(x)|²/4h = ½|ξ|².
-pub(crate) fn log_ratio(from: &Chains, to: &Chains, xi: &Tensor, h: f64) -> Result<Vec<f64>> {
+fn log_ratio(from: &Chains, to: &Chains, xi: &Tensor, h: f64) -> Result<Vec<f64>> {
     let forward = (xi * (2.0 * h).sqrt())?;
     // x − y + h ∇U(y) = h (∇U(x) + ∇U(y)) − √(2h) ξ
     let backward = (((&from.gradient + &to.gradient)? * h)? - &forward)?;
@@ -64,26 +70,13 @@ pub(crate) fn log_ratio(from: &Chains, to: &Chains, xi: &Tensor, h: f64) -> Resu
     rows::host(&(energies + proposals)?)
 }
 
-/// Draws who moves; a ratio that is not a number never moves. The mask is `(b,)` u8.
-pub(crate) fn accept(
-    ratio: &[f64],
-    noise: &mut Noise,
-    device: &candle_core::Device,
-) -> Result<(StepInfo, Tensor)> {
-    let uniforms = noise.uniforms(ratio.len());
-    let accepted: Vec<bool> = ratio.iter().zip(uniforms).map(|(r, u)| u.ln() < *r).collect();
-    let acceptance = ratio.iter().map(|r| if r.is_nan() { 0.0 } else { r.min(0.0).exp() }).collect();
-    let mask =
-        Tensor::from_vec(accepted.iter().map(|&a| u8::from(a)).collect::<Vec<u8>>(), ratio.len(), device)?;
-    Ok((StepInfo { acceptance, accepted }, mask))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::special::Moments;
     use crate::targets::Mixture;
     use candle_core::Device;
+    use genzoo_core::Error;
 
     /// Chains that start in the target stay in it: first and second moments and the mass of a component.
     #[test]

@@ -1,20 +1,33 @@
 //! Markov chains that move batches of points, `(chains, event…)`, toward `p(x) ∝ e^{−U(x)}`.
 //!
 //! Every kernel has the same surface: [`Kernel::init`] evaluates the target once, [`Kernel::step`] moves all chains.
-//! A step costs one evaluation of the energy and its gradient; the state carries both to the next step.
+//! A step costs one evaluation of the energy and its gradient (Hamiltonian ones: one per leapfrog); the state carries
+//! both to the next step.
+//!
+//! | kernel  | proposal                          | good acceptance | corrected |
+//! |---------|-----------------------------------|-----------------|-----------|
+//! | [`Ula`]  | a Langevin step                   |                 | no        |
+//! | [`Mala`] | a Langevin step                   | 0.574           | yes       |
+//! | [`Hmc`]  | a Hamiltonian trajectory          | 0.651           | yes       |
+//! | [`Metropolis`] | a random walk, without gradient | 0.234       | yes       |
 
 mod diagnostics;
-mod mala;
+pub(crate) mod hmc;
+pub(crate) mod mala;
+pub(crate) mod metropolis;
 mod ula;
 
 pub use diagnostics::{autocorrelation, effective_sample_size, split_r_hat};
+pub use hmc::Hmc;
 pub use mala::Mala;
-pub(crate) use mala::{accept, log_ratio, propose};
+pub use metropolis::Metropolis;
 pub use ula::Ula;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use genzoo_core::capability::Energy;
-use genzoo_core::{Noise, Result};
+use genzoo_core::{Error, Noise, Result};
+
+use crate::rows;
 
 /// Where the chains are, and what the target says there. Every tensor is detached.
 #[derive(Clone, Debug)]
@@ -61,4 +74,56 @@ pub trait Kernel {
 
     /// Moves every chain once, in place.
     fn step(&self, target: &dyn Energy, chains: &mut Chains, noise: &mut Noise) -> Result<StepInfo>;
+}
+
+/// What transitions walk on. It decides what is known of a place, so that a path of tempered targets can carry both
+/// of its ends along and a change of temperature costs no evaluation.
+pub(crate) trait Landscape {
+    /// All that is known where the chains are.
+    type At;
+    /// Evaluates at `x`.
+    fn at(&self, x: Tensor) -> Result<Self::At>;
+    /// Positions, energies and gradients as a transition sees them.
+    fn seen(&self, at: &Self::At) -> Result<Chains>;
+    /// Row by row `yes` where `mask`, `(b,)` u8, is not 0, else `no`.
+    fn select(&self, mask: &Tensor, yes: &Self::At, no: &Self::At) -> Result<Self::At>;
+}
+
+impl Landscape for dyn Energy + '_ {
+    type At = Chains;
+
+    fn at(&self, x: Tensor) -> Result<Chains> {
+        Chains::at(self, &x)
+    }
+
+    fn seen(&self, at: &Chains) -> Result<Chains> {
+        Ok(at.clone())
+    }
+
+    fn select(&self, mask: &Tensor, yes: &Chains, no: &Chains) -> Result<Chains> {
+        Ok(Chains {
+            x: rows::select(mask, &yes.x, &no.x)?,
+            energy: rows::select(mask, &yes.energy, &no.energy)?,
+            gradient: rows::select(mask, &yes.gradient, &no.gradient)?,
+        })
+    }
+}
+
+/// Draws who moves, by the logarithms of the acceptance ratios; one that is not a number never moves. The mask is
+/// `(b,)` u8.
+fn accept(ratio: &[f64], noise: &mut Noise, device: &Device) -> Result<(StepInfo, Tensor)> {
+    let uniforms = noise.uniforms(ratio.len());
+    let accepted: Vec<bool> = ratio.iter().zip(uniforms).map(|(r, u)| u.ln() < *r).collect();
+    let acceptance = ratio.iter().map(|r| if r.is_nan() { 0.0 } else { r.min(0.0).exp() }).collect();
+    let mask =
+        Tensor::from_vec(accepted.iter().map(|&a| u8::from(a)).collect::<Vec<u8>>(), ratio.len(), device)?;
+    Ok((StepInfo { acceptance, accepted }, mask))
+}
+
+/// A step size as a kernel takes it.
+fn positive(step: f64) -> Result<f64> {
+    if step.is_finite() && step > 0.0 {
+        return Ok(step);
+    }
+    Err(Error::config("step", "a finite number above 0", step))
 }

@@ -10,7 +10,7 @@
 //! Eq. 73 is the covariance).
 
 use genzoo_core::capability::Energy;
-use genzoo_core::{Error, Noise, Result};
+use genzoo_core::{Noise, Result};
 
 use super::{Chains, Kernel, StepInfo};
 
@@ -23,17 +23,14 @@ pub struct Ula {
 impl Ula {
     /// A kernel with step size `step` > 0.
     pub fn new(step: f64) -> Result<Self> {
-        if !(step.is_finite() && step > 0.0) {
-            return Err(Error::config("step", "a finite number above 0", step));
-        }
-        Ok(Self { step })
+        Ok(Self { step: super::positive(step)? })
     }
 }
 
 impl Kernel for Ula {
     fn step(&self, target: &dyn Energy, chains: &mut Chains, noise: &mut Noise) -> Result<StepInfo> {
         let xi = noise.normal_like(&chains.x)?;
-        let x = super::propose(&chains.x, &chains.gradient, &xi, self.step)?;
+        let x = super::mala::propose(&chains.x, &chains.gradient, &xi, self.step)?;
         *chains = Chains::at(target, &x)?;
         let n = chains.x.dim(0)?;
         Ok(StepInfo { acceptance: vec![1.0; n], accepted: vec![true; n] })

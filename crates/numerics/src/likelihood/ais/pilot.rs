@@ -1,0 +1,111 @@
+//! The pilot run: step sizes and temperatures, found with draws of its own so that the run proper stays unbiased.
+
+use genzoo_core::{Error, Noise, Result};
+
+use super::ladder::{balance, even, farthest, interpolate};
+use super::path::Path;
+use super::{Ais, Ladder};
+use crate::special::Moments;
+
+/// What the run proper holds fixed.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) betas: Vec<f64>,
+    pub(super) steps: Vec<f64>,
+    pub(super) evaluations: u64,
+}
+
+impl Ais {
+    /// Temperatures and the step size at each, from a pilot run of `chains` where they are not given.
+    pub(super) fn plan(&self, path: &Path<'_>, chains: usize, noise: &mut Noise) -> Result<Plan> {
+        let start = self.step.unwrap_or(self.transition.first_step(path.base.dimension()));
+        let adaptive = matches!(self.ladder, Ladder::Adaptive { .. });
+        let needed = self.step.is_none() || matches!(self.ladder, Ladder::Balanced(_));
+        if !adaptive && (chains == 0 || !needed) {
+            let betas = self.ladder.without_pilot();
+            let steps = vec![start; betas.len()];
+            return Ok(Plan { betas, steps, evaluations: 0 });
+        }
+        let pilot = self.pilot(path, chains.max(2), start, noise)?;
+        let betas = match &self.ladder {
+            Ladder::Balanced(k) => balance(&pilot.betas, &pilot.spread, *k),
+            Ladder::Adaptive { .. } => pilot.betas.clone(),
+            given => given.without_pilot(),
+        };
+        let steps = match self.step {
+            Some(step) => vec![step; betas.len()],
+            None => betas.iter().map(|b| interpolate(&pilot.betas, &pilot.log_steps, *b).exp()).collect(),
+        };
+        Ok(Plan { betas, steps, evaluations: pilot.evaluations })
+    }
+
+    /// One annealing run whose step size follows the acceptance (Robbins–Monro) and which notes the spread of
+    /// U_base − U at each temperature.
+    fn pilot(&self, path: &Path<'_>, chains: usize, start: f64, noise: &mut Noise) -> Result<Pilot> {
+        // Squares crowd the pilot's temperatures where the energy of the base's draws varies most.
+        let fixed: Option<Vec<f64>> = match &self.ladder {
+            Ladder::Balanced(k) => Some(even((*k).min(400)).iter().map(|b| b * b).collect()),
+            Ladder::Adaptive { .. } => None,
+            given => Some(given.without_pilot()),
+        };
+        let mut walkers = path.at(path.draw(chains, noise)?)?;
+        let target = self.transition.target_acceptance();
+        let mut pilot = Pilot { betas: vec![], spread: vec![], log_steps: vec![], evaluations: 1 };
+        let (mut beta, mut log_step) = (0.0, start.ln());
+        loop {
+            // The step size starts from a guess, and must keep up at first, where a target narrows fastest.
+            let transitions = match pilot.betas.len() {
+                0 => 0,
+                1 => self.transitions.max(20),
+                2..=20 => self.transitions.max(3),
+                _ => self.transitions,
+            };
+            for _ in 0..transitions {
+                let acceptance = path.step(&mut walkers, beta, log_step.exp(), noise)?;
+                log_step += 0.5 * (Moments::of(&acceptance).mean() - target);
+                pilot.evaluations += self.transition.evaluations() as u64;
+            }
+            let gaps = within_groups(&walkers.gaps()?, path.groups);
+            pilot.betas.push(beta);
+            pilot.spread.push(Moments::of(&gaps).variance().sqrt());
+            pilot.log_steps.push(log_step);
+            let done = pilot.betas.len();
+            beta = match (&fixed, &self.ladder) {
+                (Some(betas), _) if done < betas.len() => betas[done],
+                (None, Ladder::Adaptive { share, at_most }) if beta < 1.0 => {
+                    if done > *at_most {
+                        return Err(Error::Unsupported(format!(
+                            "annealing reached the temperature {beta:.3} after {at_most} rungs of an effective share of {share}; allow more rungs or a smaller share"
+                        )));
+                    }
+                    farthest(beta, &gaps, *share)
+                }
+                _ => return Ok(pilot),
+            };
+        }
+    }
+}
+
+struct Pilot {
+    betas: Vec<f64>,
+    spread: Vec<f64>,
+    log_steps: Vec<f64>,
+    evaluations: u64,
+}
+
+/// Deviations from the mean of each group, scaled so that their mean square estimates the variance within groups.
+fn within_groups(gaps: &[f64], groups: usize) -> Vec<f64> {
+    let mut moments = vec![Moments::default(); groups];
+    gaps.iter().enumerate().for_each(|(i, g)| moments[i % groups].push(*g));
+    let scale = |m: &Moments| {
+        let n = m.count() as f64;
+        if n > 1.0 { (n / (n - 1.0)).sqrt() } else { 1.0 }
+    };
+    let single = groups == 1;
+    let deviation = |(i, g): (usize, &f64)| {
+        let m = &moments[i % groups];
+        // A single group keeps its infinities, which a ladder must see.
+        if single { *g } else { (g - m.mean()) * scale(m) }
+    };
+    gaps.iter().enumerate().map(deviation).collect()
+}

@@ -1,0 +1,221 @@
+//! A generator as a latent-variable model: Gaussian noise around what it makes.
+//!
+//! ```text
+//! z ~ N(0, I),   x = G(z) + σ ε,   log p(x|z) = −|x − G(z)|² / 2σ² − D log σ − D/2 log 2π
+//! ```
+//!
+//! Without noise the samples of a GAN lie on a surface and have no density. σ is a parameter of the judged model, so it is
+//! fitted on rows that are neither trained nor tested on. A generator offers its [`Decoder`] with σ = 1; everything for
+//! another σ follows from that one value, gradient included: `∇ log p_σ = ∇ log p_1 / σ²`.
+//! Source: Wu, Burda, Salakhutdinov & Grosse (2017), arXiv:1611.04273, §4.
+
+use candle_core::{DType, Tensor};
+use genzoo_core::capability::Decoder;
+use genzoo_core::math::HALF_LOG_TAU;
+use genzoo_core::{Error, Noise, Result};
+
+use super::ais::Ais;
+use crate::rows;
+use crate::special::Moments;
+
+/// Codes among which the nearest image of each validation row is sought, to know where σ may lie.
+const CODES: usize = 1_024;
+/// Narrowings of the golden section: σ to about 4 %.
+const NARROWINGS: usize = 9;
+
+/// A generator seen through noise of standard deviation `sigma`.
+pub struct Observed<'a> {
+    generator: &'a dyn Decoder,
+    sigma: f64,
+}
+
+impl<'a> Observed<'a> {
+    /// `generator` must give `log N(x; G(z), I)`, as [`Decoder::is_generator`] promises.
+    ///
+    /// # Errors
+    /// If `sigma` is not a finite number above 0.
+    pub fn new(generator: &'a dyn Decoder, sigma: f64) -> Result<Self> {
+        if !(sigma.is_finite() && sigma > 0.0) {
+            return Err(Error::config("sigma", "a finite number above 0", sigma));
+        }
+        Ok(Self { generator, sigma })
+    }
+
+    /// The σ under which the rows of `validation`, `(n, event…)`, are likeliest by `ais`, by golden section on log σ with
+    /// the same draws for every σ.
+    ///
+    /// # Errors
+    /// If there are no rows, or the generator fails.
+    pub fn fit(
+        generator: &'a dyn Decoder,
+        validation: &Tensor,
+        ais: &Ais,
+        noise: &mut Noise,
+    ) -> Result<Self> {
+        let (n, d) = (validation.dim(0)?, validation.elem_count() as f64 / validation.dim(0)?.max(1) as f64);
+        if n == 0 {
+            return Err(Error::data("validation rows", "at least 1", 0));
+        }
+        let nearest = nearest_squares(generator, validation, &mut noise.fork("codes"))?;
+        // The nearest of some images is farther than the best one, so σ may lie far below; or the images are too few
+        // where the rows are, and it lies above.
+        let reach = (Moments::of(&nearest).mean() / d).sqrt().max(1e-6);
+        let held_out = |log_sigma: f64| -> Result<f64> {
+            let observed = Self::new(generator, log_sigma.exp())?;
+            let got = ais.evidence(&observed, validation, &mut noise.fork("anneal"))?;
+            Ok(Moments::of(&got.values).mean())
+        };
+        let log_sigma = golden_section(reach.ln() - 3.0, reach.ln() + 2.0, held_out)?;
+        Self::new(generator, log_sigma.exp())
+    }
+
+    /// The noise's standard deviation.
+    pub fn sigma(&self) -> f64 {
+        self.sigma
+    }
+
+    /// `n` pairs `(x, z)` of the model: x with an exact draw of its posterior.
+    ///
+    /// # Errors
+    /// If the generator fails.
+    pub fn simulate(&self, n: usize, like: &Tensor, noise: &mut Noise) -> Result<(Tensor, Tensor)> {
+        let z = noise.normal((n, self.generator.latent_dim()), like.dtype(), like.device())?;
+        let x = self.generator.decode(&z)?;
+        let x = (&x + (noise.normal_like(&x)? * self.sigma)?)?;
+        Ok((x, z))
+    }
+
+    /// `log p_σ` from `log p_1`: with r² = −2 log p_1 − D log 2π.
+    fn rescale(&self, unit: &Tensor, d: usize) -> Result<Tensor> {
+        let constant = d as f64 * HALF_LOG_TAU;
+        let variance = self.sigma * self.sigma;
+        let unit = unit.to_dtype(DType::F64)?;
+        Ok(unit.affine(1.0 / variance, constant / variance - constant - d as f64 * self.sigma.ln())?)
+    }
+}
+
+impl Decoder for Observed<'_> {
+    fn latent_dim(&self) -> usize {
+        self.generator.latent_dim()
+    }
+
+    fn decode(&self, z: &Tensor) -> Result<Tensor> {
+        self.generator.decode(z)
+    }
+
+    fn log_likelihood(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
+        self.rescale(&self.generator.log_likelihood(x, z)?, x.elem_count() / x.dim(0)?.max(1))
+    }
+
+    fn log_likelihood_and_gradient(&self, x: &Tensor, z: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (unit, gradient) = self.generator.log_likelihood_and_gradient(x, z)?;
+        let value = self.rescale(&unit, x.elem_count() / x.dim(0)?.max(1))?;
+        Ok((value, (gradient * (1.0 / (self.sigma * self.sigma)))?))
+    }
+}
+
+/// `min_j |x_i − G(z_j)|²` over fresh codes, for every row.
+fn nearest_squares(generator: &dyn Decoder, x: &Tensor, noise: &mut Noise) -> Result<Vec<f64>> {
+    let (n, dtype) = (x.dim(0)?, x.dtype());
+    let x = x.reshape((n, ()))?;
+    let mut nearest = vec![f64::INFINITY; n];
+    for (_, m) in rows::pieces(CODES, 256) {
+        let z = noise.normal((m, generator.latent_dim()), dtype, x.device())?;
+        let images = generator.decode(&z)?.reshape((m, ()))?;
+        let squares = crate::ot::squared_distances(&x, &images)?;
+        for (least, row) in nearest.iter_mut().zip(squares.chunks(m)) {
+            *least = row.iter().copied().fold(*least, f64::min);
+        }
+    }
+    Ok(nearest)
+}
+
+/// Where `f` is largest between `low` and `high`, if it has one maximum there.
+fn golden_section(mut low: f64, mut high: f64, mut f: impl FnMut(f64) -> Result<f64>) -> Result<f64> {
+    let share = 0.5 * (5f64.sqrt() - 1.0);
+    let (mut a, mut b) = (high - share * (high - low), low + share * (high - low));
+    let (mut at_a, mut at_b) = (f(a)?, f(b)?);
+    for _ in 0..NARROWINGS {
+        if at_a > at_b {
+            (high, b, at_b) = (b, a, at_a);
+            a = high - share * (high - low);
+            at_a = f(a)?;
+        } else {
+            (low, a, at_a) = (a, b, at_b);
+            b = low + share * (high - low);
+            at_b = f(b)?;
+        }
+    }
+    Ok(if at_a > at_b { a } else { b })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::LinearGaussian;
+
+    fn generator() -> LinearGaussian {
+        LinearGaussian { sigma: 1.0, ..LinearGaussian::ppca() }
+    }
+
+    #[test]
+    fn every_sigma_follows_from_one() -> Result<()> {
+        let (x, z) = LinearGaussian::ppca().sample(5, &mut Noise::new(1))?;
+        for sigma in [0.05, 0.35, 3.0] {
+            let own = LinearGaussian { sigma, ..LinearGaussian::ppca() };
+            let (generator, own) = (generator(), own.log_likelihood_and_gradient(&x, &z)?);
+            let got = Observed::new(&generator, sigma)?.log_likelihood_and_gradient(&x, &z)?;
+            for (got, want) in [(got.0, own.0), (got.1, own.1)] {
+                for (got, want) in rows::host(&got)?.iter().zip(rows::host(&want)?) {
+                    assert!((got - want).abs() < 1e-9 * want.abs().max(1.0), "{sigma}: {got} {want}");
+                }
+            }
+        }
+        assert!(Observed::new(&generator(), 0.0).is_err());
+        Ok(())
+    }
+
+    /// The fitted σ is that of the largest evidence in closed form, found on a fine grid.
+    #[test]
+    fn the_noise_of_a_linear_generator_is_found() -> Result<()> {
+        let truth = LinearGaussian::ppca();
+        let mut noise = Noise::new(2);
+        let (x, _) = truth.sample(200, &mut noise)?;
+        let evidence = |sigma: f64| -> Result<f64> {
+            let logs = LinearGaussian { sigma, ..truth.clone() }.log_evidence(&x)?;
+            Ok(Moments::of(&logs).mean())
+        };
+        let (mut best, mut top) = (0.0, f64::NEG_INFINITY);
+        for k in 0..200 {
+            let sigma = 0.1 * 1.02f64.powi(k);
+            let value = evidence(sigma)?;
+            if value > top {
+                (best, top) = (sigma, value);
+            }
+        }
+        let ais = Ais { chains: 16, ladder: super::super::ais::Ladder::Balanced(40), ..Ais::default() };
+        let generator = generator();
+        let got = Observed::fit(&generator, &x, &ais, &mut noise)?.sigma();
+        assert!((got / best).ln().abs() < 0.12, "{got} {best}");
+        assert!((best / truth.sigma).ln().abs() < 4.0 / 200f64.sqrt(), "{best}");
+        Ok(())
+    }
+
+    #[test]
+    fn simulated_rows_are_the_image_of_their_code_and_noise() -> Result<()> {
+        let (generator, mut noise) = (generator(), Noise::new(3));
+        let like = noise.normal((1, 3), DType::F64, &candle_core::Device::Cpu)?;
+        let (x, z) = Observed::new(&generator, 0.2)?.simulate(4_000, &like, &mut noise)?;
+        let gaps = rows::host(&(x - generator.decode(&z)?)?)?;
+        let moments = Moments::of(&gaps);
+        assert!((moments.variance() / 0.04 - 1.0).abs() < 4.0 * (2.0f64 / 12_000.0).sqrt(), "{moments:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_golden_section_narrows_to_the_maximum() -> Result<()> {
+        let got = golden_section(-3.0, 5.0, |x| Ok(-(x - 1.7) * (x - 1.7)))?;
+        assert!((got - 1.7).abs() < 8.0 * 0.618f64.powi(NARROWINGS as i32 + 1), "{got}");
+        Ok(())
+    }
+}

@@ -10,7 +10,7 @@ const OPTION: &str = "steps";
 /// Most settings of one sampler.
 const SETTINGS: usize = 8;
 /// A rough limit for one setting, in seconds.
-const SECONDS: f64 = 2.0;
+const SECONDS: f64 = 1.0;
 
 /// Judges the samplers of `model` by the first metric of `row`, each at twice its steps and at halves down to one.
 pub(crate) fn sweep(

@@ -147,7 +147,7 @@ impl Running<'_> {
             eval::options(trained.model.as_ref(), &record.recipe, self.suite.evaluation(judge.spec()))?;
         let mut row = self.judge(&trained, judge, &options)?;
         row.command = Some(record.command(entry, &folder));
-        self.illustrate(trained.model.as_ref(), judge, options.density.as_ref(), &folder);
+        self.illustrate(trained.model.as_ref(), judge, &folder);
         if self.args.sweep {
             let spinner = self.out.spinner(&trained.record.model);
             let points = sweep::sweep(trained.model.as_ref(), judge, &options, &row, &mut |m| {
@@ -182,19 +182,13 @@ impl Running<'_> {
         let folder = self.folder.join(row::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
         picture(&folder, &evaluation.samples)?;
         if judge.spec().image().is_none() {
-            self.illustrate(model.as_ref(), judge, None, &folder);
+            self.illustrate(model.as_ref(), judge, &folder);
         }
         Ok(row)
     }
 
     /// The pictures of the report. A row without them is a row all the same.
-    fn illustrate(
-        &self,
-        model: &dyn Model,
-        judge: &dyn Dataset,
-        density: Option<&(String, genzoo_core::Table)>,
-        folder: &Path,
-    ) {
+    fn illustrate(&self, model: &dyn Model, judge: &dyn Dataset, folder: &Path) {
         let spec = judge.spec();
         let seconds = self.args.how.seconds.unwrap_or_else(|| self.suite.train_seconds(spec));
         // A tenth of what training takes, so that pictures never cost more than what they show.
@@ -205,7 +199,7 @@ impl Running<'_> {
             samples.and_then(|x| Gallery::of_images(&x, judge, seconds, &folder)).map(|_| ())
         } else if spec.shape == [2] {
             let noise = Noise::new(EVAL_SEED).fork("gallery");
-            Gallery::of_plane(model, density, judge, seconds, &noise, &folder).map(|_| ())
+            Gallery::of_plane(model, judge, seconds, &noise, &folder).map(|_| ())
         } else {
             Ok(())
         };

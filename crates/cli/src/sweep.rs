@@ -36,7 +36,6 @@ pub(crate) fn sweep(
                 seconds: Some(SECONDS),
                 metrics: Some(vec![metric.clone()]),
                 sampler: Some((info.name.to_string(), table)),
-                density: None,
                 ..options.clone()
             };
             // A sampler may refuse a number of steps; the others still say something.

@@ -374,7 +374,7 @@ pub(crate) mod tests {
                 floor: Some(2.399),
                 tolerance: None,
             }),
-            quality: vec![("mmd2".into(), mmd2.clone()), ("energy".into(), mmd2)],
+            quality: vec![("mmd2_unbiased".into(), mmd2.clone()), ("energy".into(), mmd2)],
             sampling: vec![Sampling {
                 sampler: "inverse".into(),
                 evaluations: 1,
@@ -396,7 +396,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_keys_of_a_row_are_the_contract() -> Result<()> {
-        let want = r#"{"schema":1,"suite":"quick","model":"realnvp","family":"flow","dataset":"moons","seed":0,"status":"ok","reason":null,"parameters":12345,"weights":"raw","budget":{"seconds":10.0},"train":{"steps":2000,"examples":1024000,"seconds":9.7,"examples_per_second":105567.0,"peak_rss_bytes":73400320,"final_loss":1.2},"likelihood":{"value":2.42,"stderr":0.01,"n":10000,"unit":"nats","kind":"exact","space":"continuous","method":"change_of_variables","floor":2.399},"likelihoods":[],"quality":{"mmd2":{"value":0.0004,"stderr":0.0001,"n":2000,"unit":"1","better":"lower","floor":0.0001},"energy":{"value":0.0004,"stderr":0.0001,"n":2000,"unit":"1","better":"lower","floor":0.0001}},"sampling":[{"sampler":"inverse","evaluations":1,"examples_per_second":210000.0,"seconds_to_first":0.002}],"machine":{"cpu":"a cpu","threads":2,"device":"cpu"},"version":"0.1.0","commit":"abc","data_sha256":"d","recipe_sha256":"r"}"#;
+        let want = r#"{"schema":1,"suite":"quick","model":"realnvp","family":"flow","dataset":"moons","seed":0,"status":"ok","reason":null,"parameters":12345,"weights":"raw","budget":{"seconds":10.0},"train":{"steps":2000,"examples":1024000,"seconds":9.7,"examples_per_second":105567.0,"peak_rss_bytes":73400320,"final_loss":1.2},"likelihood":{"value":2.42,"stderr":0.01,"n":10000,"unit":"nats","kind":"exact","space":"continuous","method":"change_of_variables","floor":2.399},"likelihoods":[],"quality":{"mmd2_unbiased":{"value":0.0004,"stderr":0.0001,"n":2000,"unit":"1","better":"lower","floor":0.0001},"energy":{"value":0.0004,"stderr":0.0001,"n":2000,"unit":"1","better":"lower","floor":0.0001}},"sampling":[{"sampler":"inverse","evaluations":1,"examples_per_second":210000.0,"seconds_to_first":0.002}],"machine":{"cpu":"a cpu","threads":2,"device":"cpu"},"version":"0.1.0","commit":"abc","data_sha256":"d","recipe_sha256":"r"}"#;
         assert_eq!(serde_json::to_string(&specimen()).expect("json"), want);
         assert_eq!(parse(want.as_bytes()).expect("a row"), specimen());
         Ok(())

@@ -293,7 +293,7 @@ mod tests {
         // Mean 2.4; deviations −0.4, −0.1, 0.5: variance 0.42/2 = 0.21, over three seeds 0.07.
         assert!(close(Some(l.value), 2.4) && close(spread.seeds, 0.07f64.sqrt()));
         assert!(close(spread.data, 0.04) && close(Some(l.stderr), (0.07f64 + 0.0016).sqrt()));
-        let (m, spread) = all[0].metric("mmd2").expect("the metric");
+        let (m, spread) = all[0].metric("mmd2_unbiased").expect("the metric");
         assert!(
             close(m.value, 0.002) && close(spread.seeds, 0.001 / 3f64.sqrt()) && close(spread.data, 1e-4)
         );
@@ -333,7 +333,7 @@ mod tests {
         let mut bound = b.clone();
         bound.likelihood = bound.likelihood.map(|l| Likelihood { kind: Kind::LowerBound, ..l });
         let s = &summaries(&[&a, &bound])[0];
-        assert!(s.row.likelihood.is_none() && s.row.reason.is_some() && s.metric("mmd2").is_some());
+        assert!(s.row.likelihood.is_none() && s.row.reason.is_some() && s.metric("mmd2_unbiased").is_some());
         for other in [
             Row { budget: Budget { seconds: Some(20.0), ..Budget::default() }, ..b.clone() },
             Row { recipe_sha256: None, ..b.clone() },

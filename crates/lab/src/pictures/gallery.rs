@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use genzoo_core::checkpoint::write_atomic;
-use genzoo_core::recipe::density_choice;
-use genzoo_core::{Batch, Dataset, Density, Error, Family, Kind, Model, Noise, Result, Split, Table};
+use genzoo_core::{Batch, Dataset, Density, Error, Family, Kind, Model, Noise, Result, Split};
 use serde::{Deserialize, Serialize};
 
 use super::{Grid, Window, density, quiver};
@@ -54,14 +53,13 @@ impl Gallery {
         serde_json::from_slice(&std::fs::read(&path).ok().filter(|_| small)?).ok()
     }
 
-    /// Makes the gallery of a model of points of the plane in `folder`, in about `seconds`. `choice` is the density and
-    /// its complete options; `None` for the most trusted one, if there is one.
+    /// Makes the gallery of a model of points of the plane in `folder`, in about `seconds`: of its energy or
+    /// its most trusted density, and of its fields, as far as it has them.
     ///
     /// # Errors
     /// If the model or the disk fails.
     pub fn of_plane(
         model: &dyn Model,
-        choice: Option<&(String, Table)>,
         data: &dyn Dataset,
         seconds: f64,
         noise: &Noise,
@@ -70,7 +68,7 @@ impl Gallery {
         let real = random_rows(data, Split::Test, 2000, &mut noise.fork("window"))?.x;
         let window = Window::around(&real)?;
         let mut out = Self::default();
-        if let Some((grid, caption)) = model_density(model, choice, window, seconds, noise)? {
+        if let Some((grid, caption)) = model_density(model, window, seconds, noise)? {
             let truth = match data.truth() {
                 Some(truth) => {
                     Some(Grid::of(&mut |x| values(truth, x, &mut noise.fork("truth")), window, 120)?)
@@ -124,7 +122,6 @@ fn values(density: &(impl Density + ?Sized), x: &Tensor, noise: &mut Noise) -> R
 /// The log-density of a model on a grid: of its energy if it has one, which needs no log Z, else of its density.
 fn model_density(
     model: &dyn Model,
-    choice: Option<&(String, Table)>,
     window: Window,
     seconds: f64,
     noise: &Noise,
@@ -133,14 +130,8 @@ fn model_density(
         let grid = Grid::within(&mut |x| Ok(energy.energy(x)?.neg()?), window, seconds)?;
         return Ok(Some((grid, "exp(−U), the energy".into())));
     }
-    if model.densities().is_empty() {
-        return Ok(None);
-    }
-    let (name, table) = match choice {
-        Some(choice) => choice.clone(),
-        None => density_choice(&Table::new(), model.densities()).map(|(n, t)| (n.to_string(), t))?,
-    };
-    let density = model.density(&name, &table, &mut noise.fork("density"))?;
+    let Some(info) = model.densities().first() else { return Ok(None) };
+    let density = model.density(info.name, &(info.defaults)(), &mut noise.fork("density"))?;
     let evidence = density.evidence();
     let bound = match evidence.kind {
         Kind::Exact => "density",
@@ -228,7 +219,7 @@ mod tests {
         let data = open("gaussians8", &OpenOptions::default())?;
         let model = real(open("gaussians8", &OpenOptions::default())?)?;
         let at = folder()?;
-        let made = Gallery::of_plane(model.as_ref(), None, data.as_ref(), 0.0, &Noise::new(0), at.path())?;
+        let made = Gallery::of_plane(model.as_ref(), data.as_ref(), 0.0, &Noise::new(0), at.path())?;
         let files: Vec<&str> = made.pictures.iter().map(|p| p.file.as_str()).collect();
         assert_eq!(files, ["density.png", "score.png"]);
         assert_eq!(Gallery::read(at.path()), Some(made.clone()));

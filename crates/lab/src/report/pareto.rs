@@ -333,7 +333,7 @@ mod tests {
             evaluations,
             examples_per_second: Some(1e6 / evaluations as f64),
             quality: vec![(
-                "mmd2".into(),
+                "mmd2_unbiased".into(),
                 Measurement { value: Some(value), ..rows[2].quality[0].1.clone() },
             )],
         };

@@ -316,8 +316,8 @@ pub(super) mod tests {
         Row {
             likelihood,
             quality: vec![
-                ("mmd2".into(), measured(mmd2, 0.00012, "1", Better::Lower, 0.00003)),
-                ("energy_distance".into(), measured(3.0 * mmd2, 0.0004, "1", Better::Lower, 0.0001)),
+                ("mmd2_unbiased".into(), measured(mmd2, 0.00012, "1", Better::Lower, 0.00003)),
+                ("energy_distance_u".into(), measured(3.0 * mmd2, 0.0004, "1", Better::Lower, 0.0001)),
                 ("sliced_w2".into(), measured(0.4 * w2, 0.02, "1", Better::Lower, 0.08)),
                 ("w2".into(), measured(w2, 0.03, "1", Better::Lower, 0.281)),
                 ("mode_coverage".into(), measured(covered, 0.0, "modes", Better::Higher, 8.0)),
@@ -401,7 +401,7 @@ pub(super) mod tests {
         assert_eq!(names, ["real", "linear", "realnvp", "vae", "pcd", "ns-gan", "ddpm"]);
         assert_eq!(all[0].entropy(), Some(2.8301));
         assert!(all[0].first().is_none(), "linear and realnvp overlap");
-        assert_eq!(all[0].best("mmd2"), None);
+        assert_eq!(all[0].best("mmd2_unbiased"), None);
         assert_eq!(note(&all[1].all[0].row).map(|n| n.starts_with("diverged: vae diverged")), Some(true));
     }
 
@@ -414,8 +414,8 @@ pub(super) mod tests {
         assert_eq!(excess(of("vae")).as_deref(), Some("≤0.1823"));
         let text = |model: &str, metric: &str| cell(of(model).row.metric(metric)?, all[0].scale(metric));
         assert_eq!(text("pcd", "mode_coverage").as_deref(), Some("7/8"));
-        assert_eq!(text("vae", "mmd2").as_deref(), Some("4.20±.12"));
-        assert_eq!(heading("mmd2", all[0].scale("mmd2")), "mmd2 ·10³");
+        assert_eq!(text("vae", "mmd2_unbiased").as_deref(), Some("4.20±.12"));
+        assert_eq!(heading("mmd2_unbiased", all[0].scale("mmd2_unbiased")), "mmd2 unbiased ·10³");
         assert_eq!(samples_per_second(&rows[2]).as_deref(), Some("21.0k @40"));
         assert_eq!((excess(of("ns-gan")), steps_per_second(&rows[0])), (None, None));
     }

@@ -191,8 +191,8 @@ impl Running<'_> {
     fn illustrate(&self, model: &dyn Model, judge: &dyn Dataset, folder: &Path) {
         let spec = judge.spec();
         let seconds = self.args.how.seconds.unwrap_or_else(|| self.suite.train_seconds(spec));
-        // A tenth of what training takes, so that pictures never cost more than what they show.
-        let seconds = (0.1 * seconds).clamp(0.1, 3.0);
+        // A small part of what training and judging take; most densities need far less.
+        let seconds = (0.16 * seconds).clamp(0.2, 3.0);
         let folder = folder.join("samples");
         let made = if spec.image().is_some() {
             let samples = genzoo_lab::samples::read(&folder.join("samples.npy"), None);

@@ -15,6 +15,8 @@ const DRIVER: &str = r#"
 const verdict = { errors: [], tables: [] };
 addEventListener("securitypolicyviolation", (e) => verdict.errors.push(e.violatedDirective));
 addEventListener("error", (e) => verdict.errors.push(e.message));
+// What is folded away cannot take the focus.
+document.querySelectorAll("details").forEach((d) => (d.open = true));
 for (const table of document.querySelectorAll("table.sortable")) {
   const seen = { rows: table.tBodies[0].rows.length, columns: [] };
   const look = (column) => ({

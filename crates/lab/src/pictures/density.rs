@@ -148,7 +148,7 @@ pub fn density(model: &Grid, truth: Option<&Grid>) -> Picture {
     let side = f64::from(SIDE);
     for (share, truth) in SHARES.into_iter().flat_map(|s| truth.map(|t| (s, t))) {
         for [a, b] in truth.level(share).map_or(Vec::new(), |level| truth.contour(level)) {
-            canvas.line((a.0 * side, a.1 * side), (b.0 * side, b.1 * side), 1.1, CONTOUR, 0.85);
+            canvas.line((a.0 * side, a.1 * side), (b.0 * side, b.1 * side), 1.3, CONTOUR, 1.0);
         }
     }
     canvas.picture()

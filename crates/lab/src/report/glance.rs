@@ -14,6 +14,9 @@ use crate::seeds::Summary;
 /// Speeds closer than this factor are one speed: timings carry no error.
 const SAME_SPEED: f64 = 1.1;
 
+/// More names than these are no answer.
+const NAMES: usize = 3;
+
 /// A question, its answer in a few words, and what stands behind it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Answer {
@@ -46,6 +49,12 @@ fn list(words: &[String], and: &str) -> String {
         [one] => one.clone(),
         [most @ .., last] => format!("{} {and} {last}", most.join(", ")),
     }
+}
+
+/// `realnvp (flow) or linear (interpolant)`, or that there are too many to choose from.
+fn choice(all: &[&Summary<'_>]) -> String {
+    let names: Vec<String> = all.iter().map(|s| who(&s.row)).collect();
+    if names.len() > NAMES { format!("undecided between {}", names.len()) } else { list(&names, "or") }
 }
 
 fn names<'s>(all: impl Iterator<Item = &'s Summary<'s>>) -> Vec<String> {
@@ -127,9 +136,8 @@ fn fit(section: &Section<'_>) -> Option<Answer> {
             answer(format!("{}, as far as bounds tell", who(&open[0].row)), because)
         }
         _ => {
-            let names: Vec<String> = known.iter().map(|s| who(&s.row)).collect();
             let because = format!("Undecided, their intervals overlap: {}.{hidden}", values(&known));
-            answer(list(&names, "or"), because)
+            answer(choice(&known), because)
         }
     }
 }
@@ -161,32 +169,34 @@ fn draw(section: &Section<'_>, drawn: &Drawn) -> Option<Answer> {
     if drawn.most == 0 {
         return None;
     }
-    let leaders = || drawn.leaders.iter().map(|&i| &section.all[i]);
-    let answer = list(&leaders().map(|s| who(&s.row)).collect::<Vec<_>>(), "or");
-    let measures =
+    let leaders: Vec<&Summary<'_>> = drawn.leaders.iter().map(|&i| &section.all[i]).collect();
+    let part =
         if of == 1 { "the one measure".to_string() } else { format!("{} of {of} measures", drawn.most) };
-    let mut because = match (drawn.leaders.len(), drawn.most == of) {
-        (1, true) => format!("No other model surely beats its samples by any of {of} measures."),
-        (_, true) => format!("Undecided: no measure of {of} tells these apart from the best."),
-        (1, false) => format!("Unbeaten by {measures}, more than any other."),
-        (_, false) => format!("Each is unbeaten by {measures}; no model leads by all."),
+    let words = |all: Vec<&str>| {
+        let words: Vec<String> = all.iter().map(|m| printable(&m.replace('_', " "))).collect();
+        list(&words, "and")
     };
-    if let [only] = drawn.leaders[..] {
-        let beaten: Vec<String> = drawn
-            .metrics
-            .iter()
-            .filter(|(_, u)| !u.contains(&only))
-            .map(|(m, _)| m.replace('_', " "))
-            .collect();
-        if !beaten.is_empty() {
-            because += &format!(" Surely beaten by {}.", printable(&list(&beaten, "and")));
+    let because = match (drawn.leaders[..].first(), leaders.len(), drawn.most == of) {
+        (Some(only), 1, true) => {
+            let alone = drawn.metrics.iter().filter(|(_, u)| u[..] == [*only]).map(|(m, _)| m.as_str());
+            let alone = Some(words(alone.collect())).filter(|w| !w.is_empty());
+            let alone = alone.map_or(String::new(), |w| format!(" It alone leads in {w}."));
+            format!("No other surely beats its samples in any of {of} measures.{alone}")
         }
-    }
-    let sure: Vec<String> =
-        drawn.metrics.iter().filter(|(_, u)| u.len() == 1).map(|(m, _)| m.replace('_', " ")).collect();
-    if drawn.leaders.len() == 1 && !sure.is_empty() && drawn.most == of {
-        because += &format!(" It alone leads by {}.", printable(&list(&sure, "and")));
-    }
+        (Some(only), 1, false) => {
+            let lost = drawn.metrics.iter().filter(|(_, u)| !u.contains(only)).map(|(m, _)| m.as_str());
+            format!("Unbeaten in {part}, more than any other; surely beaten in {}.", words(lost.collect()))
+        }
+        (_, _, true) => {
+            let all = list(&names(leaders.iter().copied()), "and");
+            format!("Undecided: none of {of} measures tells {all} from the best.")
+        }
+        _ => {
+            let all = list(&names(leaders.iter().copied()), "and");
+            format!("{all} are each unbeaten in {part}; none leads in all.")
+        }
+    };
+    let answer = choice(&leaders);
     Some(Answer { question, answer, because })
 }
 
@@ -309,7 +319,9 @@ mod tests {
         let mut rows = zoo();
         rows.retain(|r| ["real", "vae", "realnvp"].contains(&r.model.as_str()));
         for row in rows.iter_mut().filter(|r| r.family != "baseline") {
-            row.likelihood.as_mut().expect("one").kind = genzoo_core::Kind::LowerBound;
+            if let Some(l) = &mut row.likelihood {
+                l.kind = genzoo_core::Kind::LowerBound;
+            }
         }
         let fit = &answers(&rows)[0];
         assert_eq!(fit.answer, "realnvp (flow), as far as bounds tell");

@@ -38,6 +38,13 @@ pub(super) struct Card {
     note: Option<String>,
 }
 
+impl Card {
+    /// Whether there is more to see than samples.
+    pub(super) fn is_illustrated(&self) -> bool {
+        !self.shots.is_empty()
+    }
+}
+
 /// A picture with its caption.
 #[derive(Serialize)]
 struct Shot {

@@ -103,6 +103,8 @@ struct Part {
     troubles: Vec<Fact>,
     recipes: Vec<again::Reproduction>,
     has_image: bool,
+    /// Whether each model gets a row of pictures, so that the same kind stands below each other.
+    in_rows: bool,
 }
 
 /// The picture of intervals.
@@ -187,6 +189,7 @@ fn machine_word(name: &str) -> String {
 
 fn part(folder: &Path, section: &Section<'_>, others: &[&Section<'_>], index: usize) -> Part {
     let pictures = Pictures::of(folder, section);
+    let cards = cards::cards(section, &pictures);
     let trouble = |row: &&Row| Some(fact(printable(&section::name(row)), printable(&section::note(row)?)));
     Part {
         id: format!("data-{index}"),
@@ -201,7 +204,8 @@ fn part(folder: &Path, section: &Section<'_>, others: &[&Section<'_>], index: us
         axis: intervals::axis(section).map(|a| drawing(section, a)),
         plots: pareto::plots(section, others),
         plot_size: (pareto::WIDTH, pareto::HEIGHT),
-        cards: cards::cards(section, &pictures),
+        in_rows: !pictures.images && cards.iter().any(Card::is_illustrated),
+        cards,
         speeds: tables::speeds(section),
         troubles: section.members().collect::<Vec<_>>().iter().filter_map(trouble).collect(),
         recipes: again::reproductions(section),

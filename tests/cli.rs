@@ -330,8 +330,44 @@ fn a_bench_keeps_its_rows_and_resumes() {
     for reach in ["src=\"http", "href=\"http", "url(http", "@import", "<link"] {
         assert!(!html.contains(reach), "the report reaches out: {reach}");
     }
+    for file in ["density.png", "gallery.json"] {
+        assert!(out.join("moons-realnvp-0/samples").join(file).exists(), "{file}");
+    }
+    assert!(html.contains("of the truth"), "the density stands in the report");
     let o = genzoo(&["report", text(&out), "--json"]);
     assert_eq!(json(&o).as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_budget_in_examples_becomes_whole_steps() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("bench");
+    let o = genzoo(&[
+        "bench",
+        "--models",
+        "linear",
+        "--data",
+        "moons",
+        "--examples",
+        "100",
+        "--set",
+        "train.batch=32",
+        "--set",
+        "sample.steps=2",
+        "--sweep",
+        "--json",
+        "--out",
+        text(&out),
+    ]);
+    assert!(matches!(o.status.code(), Some(0 | 3)), "{}", stderr(&o));
+    let rows = json(&o);
+    let row = rows.as_array().and_then(|r| r.iter().find(|r| r["model"] == "linear")).expect("a row");
+    assert_eq!(row["budget"], serde_json::json!({"examples": 100}));
+    assert_eq!((&row["train"]["steps"], &row["train"]["examples"]), (&4.into(), &128.into()));
+    let sweep = row["sweep"].as_array().expect("the samplers of a flow of velocities have steps");
+    assert!(sweep.len() > 2 && sweep.iter().all(|p| p["quality"].as_object().is_some_and(|q| q.len() == 1)));
+    let o = genzoo(&["bench", "--examples", "9", "--steps", "9", "--out", text(&out)]);
+    assert_eq!(o.status.code(), Some(2), "one budget at a time");
 }
 
 #[test]

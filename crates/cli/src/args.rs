@@ -137,6 +137,14 @@ pub(crate) struct How {
     /// Train about this many seconds: turned into steps once, by timing
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub(crate) seconds: Option<f64>,
+    /// Train on this many examples: turned into whole steps, the last one begun counts
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with_all = ["seconds", "steps"],
+        value_parser = clap::value_parser!(u64).range(1..=10_000_000_000)
+    )]
+    pub(crate) examples: Option<u64>,
 }
 
 #[derive(Args, Debug)]
@@ -242,6 +250,9 @@ pub(crate) struct Bench {
     /// Skip finished rows and go on with unfinished runs
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Also judge the samples of every sampler at other numbers of steps: quality against cost
+    #[arg(long)]
+    pub(crate) sweep: bool,
 }
 
 #[derive(Args, Debug)]

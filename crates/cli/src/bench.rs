@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use genzoo_core::checkpoint::write_atomic;
-use genzoo_core::{Dataset, Entry, Error, Family};
+use genzoo_core::{Dataset, Entry, Error, Family, Model, Noise, TrainConfig};
 use genzoo_lab::evaluate::{EvalOptions, evaluate};
-use genzoo_lab::row::{self, Row, Status};
+use genzoo_lab::pictures::Gallery;
+use genzoo_lab::row::{self, Budget, Row, Status};
 use genzoo_lab::suite::{self, Suite};
 
 use crate::args::Bench;
@@ -16,7 +17,7 @@ use crate::output::Output;
 use crate::run::{self, Trained};
 use crate::train::{self, Job, Outcome};
 use crate::zoo::{Registry, full_name};
-use crate::{EVAL_SEED, Opener, signals};
+use crate::{EVAL_SEED, Opener, signals, sweep};
 
 pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Opener) -> anyhow::Result<i32> {
     let suite = suite::find(&args.suite)?;
@@ -81,13 +82,10 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
                         return Err(e);
                     }
                     Err(e) => {
-                        let row = eval::failed_row(
-                            suite.name,
-                            &full_name(entry),
-                            judge.as_ref(),
-                            seed,
-                            format!("{e:#}"),
-                        );
+                        let name = full_name(entry);
+                        let mut row =
+                            eval::failed_row(suite.name, &name, judge.as_ref(), seed, format!("{e:#}"));
+                        row.budget = bench.budget(entry, judge.as_ref());
                         bench.keep(&mut rows, &rows_path, row)?;
                     }
                 }
@@ -132,6 +130,7 @@ impl Running<'_> {
             seed,
             folder: &folder,
             resume,
+            examples: self.args.how.examples,
             device: &self.open.device,
         };
         let record = match train::train(job, self.out)? {
@@ -146,8 +145,20 @@ impl Running<'_> {
         let trained = run::load(Registry::new(&[]).with(entry), &folder, None, &self.open.device)?;
         let options =
             eval::options(trained.model.as_ref(), &record.recipe, self.suite.evaluation(judge.spec()))?;
-        let mut row = self.judge(trained, judge, &options)?;
+        let mut row = self.judge(&trained, judge, &options)?;
         row.command = Some(record.command(entry, &folder));
+        self.illustrate(trained.model.as_ref(), judge, &folder);
+        if self.args.sweep {
+            let spinner = self.out.spinner(&trained.record.model);
+            let points = sweep::sweep(trained.model.as_ref(), judge, &options, &row, &mut |m| {
+                spinner.set_message(m.to_string());
+            });
+            spinner.finish_and_clear();
+            match points {
+                Ok(points) => row.sweep = points,
+                Err(e) => self.out.note(&format!("{}: no sweep: {e:#}", trained.record.model)),
+            }
+        }
         let text = serde_json::to_string_pretty(&row)? + "\n";
         write_atomic(&folder.join("eval.json"), text.as_bytes())?;
         Ok(Some(row))
@@ -170,16 +181,54 @@ impl Running<'_> {
         row.sampling = evaluation.sampling;
         let folder = self.folder.join(row::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
         picture(&folder, &evaluation.samples)?;
+        if judge.spec().image().is_none() {
+            self.illustrate(model.as_ref(), judge, &folder);
+        }
         Ok(row)
     }
 
-    fn judge(&self, trained: Trained, judge: &dyn Dataset, options: &EvalOptions) -> anyhow::Result<Row> {
+    /// The pictures of the report. A row without them is a row all the same.
+    fn illustrate(&self, model: &dyn Model, judge: &dyn Dataset, folder: &Path) {
+        let spec = judge.spec();
+        let seconds = self.args.how.seconds.unwrap_or_else(|| self.suite.train_seconds(spec));
+        // A small part of what training and judging take; most densities need far less.
+        let seconds = (0.16 * seconds).clamp(0.2, 3.0);
+        let folder = folder.join("samples");
+        let made = if spec.image().is_some() {
+            let samples = genzoo_lab::samples::read(&folder.join("samples.npy"), None);
+            samples.and_then(|x| Gallery::of_images(&x, judge, seconds, &folder)).map(|_| ())
+        } else if spec.shape == [2] {
+            let noise = Noise::new(EVAL_SEED).fork("gallery");
+            Gallery::of_plane(model, judge, seconds, &noise, &folder).map(|_| ())
+        } else {
+            Ok(())
+        };
+        if let Err(e) = made {
+            self.out.note(&format!("{}: no pictures: {e}", model.info().name));
+        }
+    }
+
+    /// What training of a model was allowed to cost, as far as its recipe says.
+    fn budget(&self, entry: &Entry, judge: &dyn Dataset) -> Budget {
+        let how = budgeted(self.args, self.suite, judge);
+        if how.examples.is_some() {
+            return Budget { examples: how.examples, ..Budget::default() };
+        }
+        let config = train::resolve(entry, judge, &how).and_then(|r| TrainConfig::read(&r.train));
+        match config {
+            Ok(c) if c.seconds > 0.0 => Budget { seconds: Some(c.seconds), ..Budget::default() },
+            Ok(c) => Budget { steps: Some(c.steps), ..Budget::default() },
+            Err(_) => Budget::default(),
+        }
+    }
+
+    fn judge(&self, trained: &Trained, judge: &dyn Dataset, options: &EvalOptions) -> anyhow::Result<Row> {
         let spinner = self.out.spinner(&trained.record.model);
         let evaluation =
             evaluate(trained.model.as_ref(), judge, options, &mut |m| spinner.set_message(m.to_string()))?;
         spinner.finish_and_clear();
         picture(&trained.folder, &evaluation.samples)?;
-        Ok(eval::row(self.suite.name, &trained, Some(&evaluation)))
+        Ok(eval::row(self.suite.name, trained, Some(&evaluation)))
     }
 
     /// Appends a finished row at once: a crash later keeps it.
@@ -195,7 +244,7 @@ impl Running<'_> {
 fn budgeted(args: &Bench, suite: &Suite, data: &dyn Dataset) -> crate::args::How {
     let mut how = args.how.clone();
     let sets_budget = how.set.iter().any(|s| s.starts_with("train.steps") || s.starts_with("train.seconds"));
-    if how.steps.is_none() && how.seconds.is_none() && !sets_budget {
+    if how.steps.is_none() && how.seconds.is_none() && how.examples.is_none() && !sets_budget {
         how.seconds = Some(suite.train_seconds(data.spec()));
     }
     how

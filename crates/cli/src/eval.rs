@@ -137,7 +137,7 @@ pub(crate) fn row(suite: &str, trained: &Trained, evaluation: Option<&Evaluation
 /// A row that knows only the run.
 pub(crate) fn bare_row(suite: &str, record: &RunRecord) -> Row {
     let (family, model) = record.model.split_once('/').unwrap_or(("", &record.model));
-    let steps = record.seconds.is_none().then_some(record.steps);
+    let steps = (record.seconds.is_none() && record.examples.is_none()).then_some(record.steps);
     let diverged = record.status == run::Status::Diverged;
     Row {
         schema: 1,
@@ -150,7 +150,7 @@ pub(crate) fn bare_row(suite: &str, record: &RunRecord) -> Row {
         reason: record.reason.clone(),
         parameters: record.parameters,
         weights: "raw".to_string(),
-        budget: Budget { seconds: record.seconds, steps },
+        budget: Budget { seconds: record.seconds, steps, examples: record.examples },
         train: record.train.clone(),
         machine: json!(record.machine),
         version: record.version.clone(),

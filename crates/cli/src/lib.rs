@@ -19,6 +19,7 @@ mod report;
 mod run;
 mod sample;
 mod signals;
+mod sweep;
 mod train;
 mod zoo;
 

@@ -33,6 +33,9 @@ pub(crate) struct RunRecord {
     pub(crate) steps: u64,
     /// The seconds the steps were derived from, if they were.
     pub(crate) seconds: Option<f64>,
+    /// The examples the steps were derived from, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) examples: Option<u64>,
     pub(crate) recipe: Recipe,
     pub(crate) recipe_sha256: String,
     pub(crate) parameters: Option<u64>,
@@ -419,6 +422,7 @@ pub(crate) fn new_record(
         seed,
         steps,
         seconds,
+        examples: None,
         recipe_sha256: checkpoint::sha256(toml.as_bytes()),
         recipe,
         parameters: None,

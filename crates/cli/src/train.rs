@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use genzoo_core::checkpoint::Checkpoint;
-use genzoo_core::{Control, Dataset, Device, Entry, Error, Noise, Recipe, Result, TrainConfig, Trainer};
+use genzoo_core::{
+    Control, Dataset, Device, Entry, Error, Model, Need, Noise, Recipe, Result, Split, TrainConfig, Trainer,
+    Turn,
+};
 use genzoo_lab::row::TrainStats;
 use serde_json::json;
 use toml::Value;
@@ -35,6 +38,8 @@ pub(crate) struct Job<'a> {
     pub(crate) seed: u64,
     pub(crate) folder: &'a Path,
     pub(crate) resume: bool,
+    /// The budget in examples, if that is what was given.
+    pub(crate) examples: Option<u64>,
     pub(crate) device: &'a Device,
 }
 
@@ -62,6 +67,7 @@ pub(crate) fn command(
         seed: args.seed,
         folder: &folder,
         resume: args.resume,
+        examples: args.how.examples,
         device: &open.device,
     };
     let code = match train(job, out)? {
@@ -100,8 +106,28 @@ pub(crate) fn resolve(entry: &Entry, data: &dyn Dataset, how: &How) -> Result<Re
         }
         recipe.train.insert("seconds".into(), Value::Float(seconds));
     }
+    if how.examples.is_some() {
+        recipe.train.insert("seconds".into(), Value::Float(0.0));
+    }
     TrainConfig::read(&recipe.train)?;
     Ok(recipe)
+}
+
+/// The steps that see at least `examples` training examples. A model that takes several batches per step takes fewer.
+fn steps_for(model: &dyn Model, batch: usize, data: &dyn Dataset, examples: u64) -> u64 {
+    let (mut seen, mut steps) = (0u64, 0u64);
+    while seen < examples {
+        let of = |turn: &Turn| match turn.need {
+            Need::Mini => batch as u64,
+            Need::Full => data.len(Split::Train).unwrap_or(0),
+            Need::Nothing => 0,
+        };
+        let step: u64 = model.turns(steps).iter().map(of).sum();
+        // A step without data would never end the count: it is a step of one batch.
+        seen = seen.saturating_add(if step == 0 { batch as u64 } else { step });
+        steps += 1;
+    }
+    steps
 }
 
 /// Trains `job` to its end, from its last checkpoint if it is resumed.
@@ -119,18 +145,22 @@ pub(crate) fn train(job: Job<'_>, out: &Output) -> Result<Outcome> {
     let mut record =
         run::new_record(job.entry, job.data, job.seed, config.steps, seconds, job.recipe.clone())?;
     record.parameters = Some(model.params().count() as u64);
+    record.examples = job.examples;
+    let derived = seconds.is_some() || job.examples.is_some();
     if let Some(old) = &earlier {
         agree(old, &record, job.folder)?;
         match old.status {
             Status::Diverged => return Ok(Outcome::Diverged(old.clone())),
-            Status::Finished if seconds.is_some() || config.steps <= old.steps => {
+            Status::Finished if derived || config.steps <= old.steps => {
                 return Ok(Outcome::Already(old.clone()));
             }
             _ => {}
         }
-        if seconds.is_some() || old.steps > config.steps {
+        if derived || old.steps > config.steps {
             record.steps = old.steps;
         }
+    } else if let Some(n) = job.examples {
+        record.steps = steps_for(model.as_ref(), config.batch, job.data, n);
     } else if let Some(s) = seconds {
         let probe = run::build(job.entry, &job.recipe, job.data.spec(), job.seed, job.device)?;
         let mut one = config.clone();

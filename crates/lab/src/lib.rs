@@ -12,4 +12,5 @@ pub mod pictures;
 pub mod report;
 pub mod row;
 pub mod samples;
+pub mod seeds;
 pub mod suite;

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use genzoo_core::checkpoint::sha256;
 use genzoo_core::{Error, Kind, Measurement, Result, Space};
 use serde::{Deserialize, Serialize};
 
@@ -50,9 +51,15 @@ pub struct Row {
     /// Sample quality by metric, in the order of the metrics.
     #[serde(default, with = "ordered")]
     pub quality: Vec<(String, Measurement)>,
+    /// How often each class comes among the samples, where a judge named them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<Share>,
     /// Speed of each sampler.
     #[serde(default)]
     pub sampling: Vec<Sampling>,
+    /// Samples at other settings of the samplers, if they were swept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<Operating>,
     /// Where it ran: `cpu`, `threads`, `device` and whatever else was known.
     pub machine: serde_json::Value,
     /// Version of genzoo.
@@ -104,6 +111,9 @@ pub struct Budget {
     /// Steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
+    /// Training examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<u64>,
 }
 
 /// What training cost and where it ended.
@@ -160,6 +170,38 @@ pub struct Sampling {
     pub seconds_to_first: Option<f64>,
 }
 
+/// How often one class comes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// Samples named so, as a part of all.
+    pub share: f64,
+    /// Lower end of its 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// The true share, where known.
+    #[serde(rename = "true", default, skip_serializing_if = "Option::is_none")]
+    pub truth: Option<f64>,
+}
+
+/// Samples of one setting of a sampler: what they cost, and how good they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operating {
+    /// The sampler.
+    pub sampler: String,
+    /// The option that was swept.
+    pub option: String,
+    /// Its value.
+    pub setting: i64,
+    /// Network evaluations spent on each example, as counted.
+    pub evaluations: u64,
+    /// Examples per second in large batches.
+    pub examples_per_second: Option<f64>,
+    /// Sample quality by metric.
+    #[serde(default, with = "ordered")]
+    pub quality: Vec<(String, Measurement)>,
+}
+
 impl Row {
     /// A metric of the row.
     pub fn metric(&self, name: &str) -> Option<&Measurement> {
@@ -172,8 +214,10 @@ impl Row {
     }
 }
 
-/// A name made safe for a folder: letters, digits, `.`, `_`, and `-` for runs of anything else.
+/// A name made safe for a folder: letters, digits, `.`, `_`, and `-` for runs of anything else. What is longer than
+/// 64 characters is cut and ends in eight digits of the sha256 of the whole, so that two long names stay two.
 pub fn folder_name(name: &str) -> String {
+    const LONGEST: usize = 64;
     let mut out = String::new();
     for c in name.chars() {
         let c = if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
@@ -182,7 +226,12 @@ pub fn folder_name(name: &str) -> String {
         }
     }
     let out = out.trim_matches(['-', '.']);
-    if out.is_empty() { "run".into() } else { out.chars().take(64).collect() }
+    match out.len() {
+        0 => "run".into(),
+        1..=LONGEST => out.into(),
+        // Only ASCII is left, so that bytes are characters.
+        _ => format!("{}-{}", &out[..LONGEST - 9], &sha256(name.as_bytes())[..8]),
+    }
 }
 
 /// Appends a row and waits until the disk has it. A torn last line of a crash stays alone on its line.
@@ -305,7 +354,7 @@ pub(crate) mod tests {
         };
         Row {
             parameters: Some(12345),
-            budget: Budget { seconds: Some(10.0), steps: None },
+            budget: Budget { seconds: Some(10.0), ..Budget::default() },
             train: Some(TrainStats {
                 steps: 2000,
                 examples: 1_024_000,
@@ -325,7 +374,7 @@ pub(crate) mod tests {
                 floor: Some(2.399),
                 tolerance: None,
             }),
-            quality: vec![("mmd2".into(), mmd2.clone()), ("energy".into(), mmd2)],
+            quality: vec![("mmd2_unbiased".into(), mmd2.clone()), ("energy".into(), mmd2)],
             sampling: vec![Sampling {
                 sampler: "inverse".into(),
                 evaluations: 1,
@@ -347,7 +396,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_keys_of_a_row_are_the_contract() -> Result<()> {
-        let want = r#"{"schema":1,"suite":"quick","model":"realnvp","family":"flow","dataset":"moons","seed":0,"status":"ok","reason":null,"parameters":12345,"weights":"raw","budget":{"seconds":10.0},"train":{"steps":2000,"examples":1024000,"seconds":9.7,"examples_per_second":105567.0,"peak_rss_bytes":73400320,"final_loss":1.2},"likelihood":{"value":2.42,"stderr":0.01,"n":10000,"unit":"nats","kind":"exact","space":"continuous","method":"change_of_variables","floor":2.399},"likelihoods":[],"quality":{"mmd2":{"value":0.0004,"stderr":0.0001,"n":2000,"unit":"1","better":"lower","floor":0.0001},"energy":{"value":0.0004,"stderr":0.0001,"n":2000,"unit":"1","better":"lower","floor":0.0001}},"sampling":[{"sampler":"inverse","evaluations":1,"examples_per_second":210000.0,"seconds_to_first":0.002}],"machine":{"cpu":"a cpu","threads":2,"device":"cpu"},"version":"0.1.0","commit":"abc","data_sha256":"d","recipe_sha256":"r"}"#;
+        let want = r#"{"schema":1,"suite":"quick","model":"realnvp","family":"flow","dataset":"moons","seed":0,"status":"ok","reason":null,"parameters":12345,"weights":"raw","budget":{"seconds":10.0},"train":{"steps":2000,"examples":1024000,"seconds":9.7,"examples_per_second":105567.0,"peak_rss_bytes":73400320,"final_loss":1.2},"likelihood":{"value":2.42,"stderr":0.01,"n":10000,"unit":"nats","kind":"exact","space":"continuous","method":"change_of_variables","floor":2.399},"likelihoods":[],"quality":{"mmd2_unbiased":{"value":0.0004,"stderr":0.0001,"n":2000,"unit":"1","better":"lower","floor":0.0001},"energy":{"value":0.0004,"stderr":0.0001,"n":2000,"unit":"1","better":"lower","floor":0.0001}},"sampling":[{"sampler":"inverse","evaluations":1,"examples_per_second":210000.0,"seconds_to_first":0.002}],"machine":{"cpu":"a cpu","threads":2,"device":"cpu"},"version":"0.1.0","commit":"abc","data_sha256":"d","recipe_sha256":"r"}"#;
         assert_eq!(serde_json::to_string(&specimen()).expect("json"), want);
         assert_eq!(parse(want.as_bytes()).expect("a row"), specimen());
         Ok(())
@@ -404,6 +453,9 @@ pub(crate) mod tests {
         let row = bare("", "realnvp", "flow", "gaussians8{radius=5,sd=1}", 2);
         assert_eq!(row.folder(), "gaussians8-radius-5-sd-1-realnvp-2");
         assert_eq!(bare("", "../../etc", "", "a/b\\c\0", 0).folder(), "a-b-c-..-..-etc-0");
+        let long = |end: &str| folder_name(&format!("gaussians8{{{}}}{end}", "x".repeat(80)));
+        assert_ne!(long("a"), long("b"), "cut names stay apart");
+        assert!(long("a").len() == 64 && long("a") == long("a"));
         assert_eq!((folder_name("../.."), folder_name("")), ("run".to_string(), "run".to_string()));
     }
 

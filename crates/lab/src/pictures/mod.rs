@@ -1,9 +1,13 @@
-//! Samples as pictures: a grid of images, points of the plane, a density.
+//! Models as pictures: a grid of images, points of the plane, a density, a field of arrows.
 //!
-//! A [`Picture`] is made in memory and written atomically; the report embeds it as it is.
+//! A [`Picture`] is made in memory and written atomically; the report embeds it as it is. A [`Gallery`] is what a run
+//! shows beside its samples.
 
+mod canvas;
 mod density;
+mod field;
 mod folder;
+mod gallery;
 mod grid;
 mod scatter;
 
@@ -15,8 +19,10 @@ use genzoo_core::checkpoint::write_atomic;
 use genzoo_core::{Error, Result};
 use image::{ImageFormat, RgbImage};
 
-pub use density::density_png;
+pub use density::{Grid, LogDensity, density};
+pub use field::quiver;
 pub use folder::read_folder;
+pub use gallery::{Gallery, Shown};
 pub use grid::{grid, grid_png};
 pub use scatter::{Window, scatter, scatter_png};
 

@@ -5,18 +5,17 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use genzoo_core::checkpoint::write_atomic;
 use genzoo_core::{Error, Result};
-use image::{Rgb, RgbImage};
 
 use super::Picture;
+use super::canvas::{Canvas, Color, PAPER};
 
 /// Width and height of the picture.
 const SIDE: u32 = 360;
 /// Radius of a point, in pixels, and how much of what lies beneath it hides.
 const RADIUS: f64 = 1.7;
 const OPACITY: f64 = 0.55;
-const PAPER: [f64; 3] = [255.0, 255.0, 255.0];
-const REAL: [f64; 3] = [190.0, 194.0, 200.0];
-const MODEL: [f64; 3] = [36.0, 84.0, 140.0];
+const REAL: Color = [190.0, 194.0, 200.0];
+const MODEL: Color = [36.0, 84.0, 140.0];
 
 /// A square piece of the plane.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,7 +50,7 @@ impl Window {
     }
 
     /// Pixel coordinates of a point; the second axis points up.
-    fn place(&self, p: [f64; 2], side: f64) -> (f64, f64) {
+    pub(super) fn place(&self, p: [f64; 2], side: f64) -> (f64, f64) {
         let unit = |v: f64, c: f64| 0.5 + 0.5 * (v - c) / self.half;
         (unit(p[0], self.center[0]) * side, (1.0 - unit(p[1], self.center[1])) * side)
     }
@@ -84,34 +83,20 @@ pub fn scatter(points: &Tensor, real: Option<&Tensor>, window: Option<Window>) -
         Some(window) => window,
         None => Window::around(real.unwrap_or(points))?,
     };
-    let mut ink = vec![PAPER; (SIDE * SIDE) as usize];
+    let mut canvas = Canvas::from_fn(SIDE, |_, _| PAPER);
     if let Some(real) = real {
-        paint(&mut ink, &plane(real)?, window, REAL);
+        paint(&mut canvas, real, window, REAL)?;
     }
-    paint(&mut ink, &plane(points)?, window, MODEL);
-    let pixel = |x: u32, y: u32| Rgb(ink[(y * SIDE + x) as usize].map(|v| v.round() as u8));
-    Ok(Picture(RgbImage::from_fn(SIDE, SIDE, pixel)))
+    paint(&mut canvas, points, window, MODEL)?;
+    Ok(canvas.picture())
 }
 
-fn paint(ink: &mut [[f64; 3]], points: &[[f64; 2]], window: Window, color: [f64; 3]) {
-    let side = f64::from(SIDE);
-    for &p in points {
-        let (x, y) = window.place(p, side);
-        // What lies outside, or is not a number, is not drawn.
-        if !(x > -RADIUS && y > -RADIUS && x < side + RADIUS && y < side + RADIUS) {
-            continue;
-        }
-        let cells =
-            |v: f64| ((v - RADIUS - 1.0).max(0.0) as u32)..=((v + RADIUS + 1.0).min(side - 1.0) as u32);
-        for row in cells(y) {
-            for column in cells(x) {
-                let distance = (f64::from(column) + 0.5 - x).hypot(f64::from(row) + 0.5 - y);
-                let a = OPACITY * (RADIUS + 0.5 - distance).clamp(0.0, 1.0);
-                let under = &mut ink[(row * SIDE + column) as usize];
-                under.iter_mut().zip(color).for_each(|(u, c)| *u += a * (c - *u));
-            }
-        }
+/// Draws points on a canvas of [`SIDE`] pixels.
+pub(super) fn paint(canvas: &mut Canvas, points: &Tensor, window: Window, color: Color) -> Result<()> {
+    for p in plane(points)? {
+        canvas.dot(window.place(p, f64::from(SIDE)), RADIUS, color, OPACITY);
     }
+    Ok(())
 }
 
 /// Writes [`scatter`].

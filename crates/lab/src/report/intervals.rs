@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::format::significant;
-use super::rank::Interval;
+use super::rank::{Interval, best_estimate};
 use super::section::Section;
 
 /// The drawing's own width.
@@ -12,9 +12,9 @@ pub(super) const WIDTH: f64 = 560.0;
 /// A row's mark: the value, and the interval cut to the axis.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Mark {
-    /// Which row of the section.
+    /// Which model of the section.
     pub(super) row: usize,
-    /// The measured value.
+    /// The value the interval is around.
     pub(super) at: f64,
     /// Left end of the interval; an arrow if it goes on.
     pub(super) from: f64,
@@ -39,15 +39,11 @@ pub(super) struct Axis {
 
 /// The axis of a section with at least two likelihoods. Values far beyond the others stand at its end.
 pub(super) fn axis(section: &Section<'_>) -> Option<Axis> {
-    let known: Vec<(usize, f64, Interval)> = (0..section.rows.len())
-        .filter_map(|i| {
-            Some((i, section.rows[i].likelihood.as_ref()?.value, Interval::of_row(section.rows[i])?))
-        })
-        .collect();
+    let of = |(i, s)| Some((i, best_estimate(s)?.1, Interval::of_summary(s)?));
+    let known: Vec<(usize, f64, Interval)> = section.all.iter().enumerate().filter_map(of).collect();
     let unit = section.unit()?;
-    if known.len() < 2
-        || known.iter().any(|(i, ..)| section.rows[*i].likelihood.as_ref().is_some_and(|l| l.unit != unit))
-    {
+    let another = |i: usize| section.all[i].row.likelihood.as_ref().is_some_and(|l| l.unit != unit);
+    if known.len() < 2 || known.iter().any(|(i, ..)| another(*i)) {
         return None;
     }
     let mut values: Vec<f64> = known.iter().map(|(_, v, _)| *v).collect();
@@ -103,7 +99,7 @@ mod tests {
         assert_eq!(axis.marks.len(), 6);
         for m in &axis.marks {
             assert!((0.0..=WIDTH).contains(&m.at) && m.from <= m.at + 1e-9 && m.at <= m.to + 1e-9, "{m:?}");
-            let (vae, pcd) = (all[0].rows[m.row].model == "vae", all[0].rows[m.row].model == "pcd");
+            let (vae, pcd) = (all[0].all[m.row].row.model == "vae", all[0].all[m.row].row.model == "pcd");
             assert!((!vae || m.open_left) && (!pcd || m.open_right));
         }
         assert!((3..=12).contains(&axis.ticks.len()) && axis.floor.is_some());

@@ -2,8 +2,12 @@
 //!
 //! | file         | what it holds                                             |
 //! |--------------|-----------------------------------------------------------|
-//! | [`rank`]     | who is above whom, by intervals                           |
-//! | `section`    | the rows of one data set, in order, with their floors      |
+//! | [`rank`]     | who is above whom, by intervals; who cannot be told apart   |
+//! | `section`    | the models on one data set with one budget, in order       |
+//! | `glance`     | the first questions, answered in words                    |
+//! | `pareto`     | quality against what it costs                             |
+//! | `intervals`  | where the likelihoods can lie, on one axis                 |
+//! | `curve`      | learning curves                                           |
 //! | `format`     | numbers as people read them                               |
 //! | `terminal`   | the table of the terminal, one line, and all details       |
 //! | `markdown`   | the same table in Markdown                                |
@@ -11,9 +15,11 @@
 
 mod curve;
 mod format;
+mod glance;
 mod intervals;
 mod markdown;
 mod page;
+mod pareto;
 pub mod rank;
 mod section;
 mod terminal;

@@ -1,15 +1,22 @@
 //! Ranking by intervals: A is above B only where their likelihoods cannot overlap.
 //!
 //! ```text
-//! exact      [v − 2s, v + 2s]            lower bound of log p   (−∞, v + 2s]
-//! estimate   widened by its tolerance    upper bound of log p   [v − 2s, ∞)
+//! exact      [v − h, v + h]              lower bound of log p   (−∞, v + h]
+//! estimate   widened by its tolerance    upper bound of log p   [v − h, ∞)
 //! ```
+//! `h` is two standard errors for one seed, and [`Spread::half`] for a mean over seeds. Where the entropy H of the data
+//! is known, `v` is H + KL: the same number, but paired over the same test rows, so that the error they share cancels.
 //! An estimate that states no tolerance is compatible with everything. Several likelihoods of one row in one space
 //! sandwich it: their intervals intersect. Different spaces are never compared.
+//!
+//! Models that are not distinguishable share a letter: the letters are the largest sets of intervals with a common
+//! point (the compact letter display of Piepho, 2004, for a relation of intervals).
 
-use genzoo_core::{Kind, Measurement};
+use genzoo_core::{Better, Kind};
 
+use super::section::PAIRED;
 use crate::row::{Likelihood, Row, Status};
+use crate::seeds::{Spread, Summary};
 
 /// Where the true negative log-likelihood lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,9 +28,9 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// What one likelihood says.
-    pub fn of(l: &Likelihood) -> Self {
-        let (low, high) = (l.value - 2.0 * l.stderr, l.value + 2.0 * l.stderr);
+    /// What one likelihood says if it is `value`, give or take `half`.
+    fn of(l: &Likelihood, value: f64, half: f64) -> Self {
+        let (low, high) = (value - half, value + half);
         match (l.kind, l.tolerance) {
             (Kind::Exact, _) => Self { low, high },
             (Kind::LowerBound, _) => Self { low: f64::NEG_INFINITY, high },
@@ -33,17 +40,16 @@ impl Interval {
         }
     }
 
-    /// What all likelihoods of a row say together; what its main one says if they contradict each other.
-    pub fn of_row(row: &Row) -> Option<Self> {
-        let main = row.likelihood.as_ref()?;
-        let same = |l: &&Likelihood| l.space == main.space && l.unit == main.unit;
-        let all = row
-            .likelihoods
-            .iter()
-            .filter(same)
-            .map(Self::of)
-            .fold(Self::of(main), |a, b| Self { low: a.low.max(b.low), high: a.high.min(b.high) });
-        Some(if all.low <= all.high { all } else { Self::of(main) })
+    /// What all likelihoods of a model say together; what its main one says if they contradict each other.
+    pub fn of_summary(s: &Summary<'_>) -> Option<Self> {
+        let unknown = f64::INFINITY;
+        let (main, value, spread) = best_estimate(s)?;
+        let own = Self::of(main, value, spread.half().unwrap_or(unknown));
+        let others = s.likelihoods().skip(1).filter(|(l, _)| l.space == main.space && l.unit == main.unit);
+        let all = others
+            .map(|(l, spread)| Self::of(l, l.value, spread.half().unwrap_or(unknown)))
+            .fold(own, |a, b| Self { low: a.low.max(b.low), high: a.high.min(b.high) });
+        Some(if all.low <= all.high { all } else { own })
     }
 
     /// Whether everything here is better (lower) than everything there.
@@ -52,7 +58,20 @@ impl Interval {
     }
 }
 
-/// The ranks a row may hold: from one more than those surely above it, to all but those surely below it.
+/// The main likelihood, and the most certain value and error for it: paired with the truth where that exists.
+pub fn best_estimate<'s>(s: &'s Summary<'_>) -> Option<(&'s Likelihood, f64, Spread)> {
+    let (main, spread) = s.likelihoods().next()?;
+    let paired = || {
+        let (m, spread) = s.metric(PAIRED)?;
+        Some((main, main.floor? + m.value?, spread))
+    };
+    match main.kind {
+        Kind::Exact | Kind::Estimate => paired().or(Some((main, main.value, spread))),
+        _ => Some((main, main.value, spread)),
+    }
+}
+
+/// The ranks a model may hold: from one more than those surely above it, to all but those surely below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rank {
     /// The best possible rank, from 1.
@@ -73,32 +92,92 @@ pub fn competes(row: &Row) -> bool {
     row.status == Status::Ok && row.family != "baseline"
 }
 
-/// The ranks of rows by likelihood, among those of the same data, space and seed; `None` without a likelihood.
-pub fn ranks(rows: &[&Row]) -> Vec<Option<Rank>> {
-    let key = |r: &Row| (r.dataset.clone(), r.likelihood.as_ref().map(|l| (l.space, l.unit.clone())), r.seed);
-    let intervals: Vec<Option<Interval>> =
-        rows.iter().map(|r| if competes(r) { Interval::of_row(r) } else { None }).collect();
+/// The interval of each model that competes.
+fn intervals(all: &[Summary<'_>]) -> Vec<Option<Interval>> {
+    all.iter().map(|s| if competes(&s.row) { Interval::of_summary(s) } else { None }).collect()
+}
+
+/// Whether two models may be compared: the same data, budget, space and unit.
+fn comparable(a: &Row, b: &Row) -> bool {
+    let space = |r: &Row| r.likelihood.as_ref().map(|l| (l.space, l.unit.clone()));
+    a.dataset == b.dataset && a.budget == b.budget && space(a) == space(b)
+}
+
+/// The ranks by likelihood among models that may be compared; `None` without a likelihood.
+pub fn ranks(all: &[Summary<'_>]) -> Vec<Option<Rank>> {
+    let intervals = intervals(all);
     let rank = |i: usize| {
         let own = intervals[i]?;
         let others = || {
-            (0..rows.len()).filter(|&j| j != i && key(rows[j]) == key(rows[i])).filter_map(|j| intervals[j])
+            (0..all.len())
+                .filter(|&j| j != i && comparable(&all[j].row, &all[i].row))
+                .filter_map(|j| intervals[j])
         };
         let above = others().filter(|o| o.beats(&own)).count();
         let below = others().filter(|o| own.beats(o)).count();
         Some(Rank { best: 1 + above, worst: 1 + others().count() - below })
     };
-    (0..rows.len()).map(rank).collect()
+    (0..all.len()).map(rank).collect()
 }
 
-/// The row whose metric is surely the best (two standard errors from each side), if there is one among two or more.
-pub fn best_by<'a>(rows: &[&'a Row], metric: impl Fn(&'a Row) -> Option<&'a Measurement>) -> Option<usize> {
-    let range = |i: usize| {
-        let m = metric(rows[i]).filter(|_| competes(rows[i]))?;
-        let sign = if m.better == genzoo_core::Better::Lower { 1.0 } else { -1.0 };
-        let (v, s) = (sign * m.value?, 2.0 * m.stderr?);
-        Some(Interval { low: v - s, high: v + s })
+/// For each model the letters of the groups it belongs to; empty without a likelihood.
+pub fn letters(all: &[Summary<'_>]) -> Vec<String> {
+    let intervals = intervals(all);
+    let known = || (0..all.len()).filter(|&i| intervals[i].is_some());
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    // A largest set of closed intervals with a common point is found at the left end of one of them.
+    for i in known() {
+        let point = intervals[i].map_or(0.0, |own| own.low);
+        let holds = |j: &usize| intervals[*j].is_some_and(|o| o.low <= point && point <= o.high);
+        let group: Vec<usize> =
+            known().filter(|&j| comparable(&all[i].row, &all[j].row)).filter(holds).collect();
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    let within = |a: &[usize], b: &[usize]| a.len() < b.len() && a.iter().all(|i| b.contains(i));
+    let mut largest: Vec<&Vec<usize>> =
+        groups.iter().filter(|g| !groups.iter().any(|other| within(g, other))).collect();
+    let start =
+        |g: &[usize]| g.iter().filter_map(|&i| intervals[i]).map(|o| o.low).fold(f64::NEG_INFINITY, f64::max);
+    largest.sort_by(|a, b| start(a).total_cmp(&start(b)));
+    let letters = |i: usize| {
+        let own = largest.iter().enumerate().filter(|(_, g)| g.contains(&i));
+        own.map(|(k, _)| letter(k)).collect::<Vec<_>>().join("")
     };
-    let ranges: Vec<(usize, Interval)> = (0..rows.len()).filter_map(|i| Some((i, range(i)?))).collect();
+    (0..all.len()).map(letters).collect()
+}
+
+/// a … z, then a1 … z1 and so on.
+fn letter(k: usize) -> String {
+    let c = char::from(b'a' + (k % 26) as u8);
+    if k < 26 { c.to_string() } else { format!("{c}{}", k / 26) }
+}
+
+/// Where a metric lies, lower being better; `None` if it or its error is not known, or the model does not compete.
+fn range(s: &Summary<'_>, metric: &str) -> Option<Interval> {
+    let (m, spread) = s.metric(metric).filter(|_| competes(&s.row))?;
+    let (v, half) = (m.value?, spread.half()?);
+    Some(match m.better {
+        Better::Lower => Interval { low: v - half, high: v + half },
+        Better::Higher => Interval { low: -v - half, high: half - v },
+    })
+}
+
+/// The models that no other surely beats by a metric. Empty if fewer than two can be compared.
+pub fn unbeaten(all: &[Summary<'_>], metric: &str) -> Vec<usize> {
+    let ranges: Vec<(usize, Interval)> =
+        (0..all.len()).filter_map(|i| Some((i, range(&all[i], metric)?))).collect();
+    if ranges.len() < 2 {
+        return Vec::new();
+    }
+    ranges.iter().filter(|(_, own)| !ranges.iter().any(|(_, o)| o.beats(own))).map(|(i, _)| *i).collect()
+}
+
+/// The model that surely beats all others by a metric.
+pub fn best_by(all: &[Summary<'_>], metric: &str) -> Option<usize> {
+    let ranges: Vec<(usize, Interval)> =
+        (0..all.len()).filter_map(|i| Some((i, range(&all[i], metric)?))).collect();
     let first = |(i, own): &(usize, Interval)| ranges.iter().all(|(j, o)| j == i || own.beats(o));
     ranges.iter().find(|r| ranges.len() > 1 && first(r)).map(|(i, _)| *i)
 }
@@ -106,17 +185,22 @@ pub fn best_by<'a>(rows: &[&'a Row], metric: impl Fn(&'a Row) -> Option<&'a Meas
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::Budget;
     use crate::row::tests::specimen;
-    use genzoo_core::Space;
+    use crate::seeds::summaries;
+    use genzoo_core::{Measurement, Space};
 
+    /// A model of its own: rows of one model would be averaged.
     fn row(kind: Kind, value: f64, stderr: f64, tolerance: Option<f64>) -> Row {
         let mut row = specimen();
+        row.model = format!("{kind:?} {value} {stderr} {tolerance:?}");
         row.likelihood = row.likelihood.map(|l| Likelihood { kind, value, stderr, tolerance, ..l });
         row
     }
 
     fn text(rows: &[Row]) -> Vec<Option<String>> {
-        ranks(&rows.iter().collect::<Vec<_>>()).into_iter().map(|r| r.map(Rank::text)).collect()
+        let all: Vec<Summary<'_>> = rows.iter().flat_map(|r| summaries(&[r])).collect();
+        ranks(&all).into_iter().map(|r| r.map(Rank::text)).collect()
     }
 
     fn some(t: &[&str]) -> Vec<Option<String>> {
@@ -147,37 +231,95 @@ mod tests {
             value: 2.5,
             ..row(Kind::Exact, 0.0, 0.001, None).likelihood.expect("one")
         }];
-        let i = Interval::of_row(&sandwich).expect("an interval");
+        let interval = |r: &Row| Interval::of_summary(&summaries(&[r])[0]);
+        let i = interval(&sandwich).expect("an interval");
         assert!((i.low - 2.498).abs() < 1e-12 && (i.high - 2.552).abs() < 1e-12);
         assert_eq!(text(&[sandwich.clone(), row(Kind::Exact, 2.4, 0.01, None)]), some(&["2", "1"]));
         // A contradiction is no knowledge: the main one stands alone.
         sandwich.likelihoods[0].value = 3.0;
-        assert_eq!(Interval::of_row(&sandwich).map(|i| i.low), Some(f64::NEG_INFINITY));
+        assert_eq!(interval(&sandwich).map(|i| i.low), Some(f64::NEG_INFINITY));
     }
 
     #[test]
-    fn spaces_seeds_failures_and_references_are_kept_apart() {
+    fn spaces_budgets_failures_and_references_are_kept_apart() {
         let a = row(Kind::Exact, 2.0, 0.01, None);
         let mut other_space = row(Kind::Exact, 1.0, 0.01, None);
         other_space.likelihood = other_space.likelihood.map(|l| Likelihood { space: Space::U8, ..l });
-        let other_seed = Row { seed: 1, ..row(Kind::Exact, 1.0, 0.01, None) };
+        let budget = Budget { seconds: Some(20.0), ..Budget::default() };
+        let other_budget = Row { budget, ..row(Kind::Exact, 1.0, 0.01, None) };
         let failed = Row { status: Status::Failed, ..row(Kind::Exact, 1.0, 0.01, None) };
         let real = Row { family: "baseline".into(), ..row(Kind::Exact, 1.0, 0.01, None) };
         let none = Row { likelihood: None, ..specimen() };
-        let got = text(&[a, other_space, other_seed, failed, real, none]);
+        let got = text(&[a, other_space, other_budget, failed, real, none]);
         assert_eq!(got, [Some("1".into()), Some("1".into()), Some("1".into()), None, None, None]);
     }
 
     #[test]
+    fn pairing_with_the_truth_decides_what_intervals_of_the_mean_cannot() {
+        let with = |value: f64, kl: f64| {
+            let mut row = row(Kind::Exact, value, 0.01, None);
+            row.likelihood.as_mut().expect("one").floor = Some(2.0);
+            let m = Measurement { value: Some(kl), stderr: Some(0.001), ..row.quality[0].1.clone() };
+            row.quality.push((PAIRED.into(), m));
+            row
+        };
+        let rows = [with(2.011, 0.01), with(2.019, 0.02)];
+        assert_eq!(text(&rows), some(&["1", "2"]));
+        let i = Interval::of_summary(&summaries(&[&rows[0]])[0]).expect("an interval");
+        assert!((i.low - 2.008).abs() < 1e-12 && (i.high - 2.012).abs() < 1e-12);
+    }
+
+    #[test]
+    fn few_seeds_decide_less_than_their_standard_error_suggests() {
+        let seeds = |model: &str, values: [f64; 2]| {
+            values.map(|v| {
+                let seed = u64::from(v == values[1]);
+                Row { model: model.into(), seed, ..row(Kind::Exact, v, 1e-4, None) }
+            })
+        };
+        let rows = [seeds("a", [2.00, 2.02]), seeds("b", [2.10, 2.12])].concat();
+        let all = summaries(&rows.iter().collect::<Vec<_>>());
+        // Means 2.01 and 2.11, standard errors 0.01: ten of them apart, but with one degree of freedom t = 13.97.
+        assert_eq!(ranks(&all)[0].map(Rank::text), Some("1-2".into()));
+        assert_eq!(letters(&all), ["a", "a"]);
+    }
+
+    #[test]
+    fn letters_are_the_largest_sets_of_intervals_with_a_common_point() {
+        let e = |v: f64, s: f64| row(Kind::Exact, v, s, None);
+        // [1.9, 2.1], [2.0, 2.4], [2.3, 2.5] and [3.9, 4.1]: a chain and one alone.
+        let rows =
+            [e(2.0, 0.05), e(2.2, 0.1), e(2.4, 0.05), e(4.0, 0.05), row(Kind::LowerBound, 5.0, 0.1, None)];
+        let all: Vec<Summary<'_>> = rows.iter().flat_map(|r| summaries(&[r])).collect();
+        assert_eq!(letters(&all), ["a", "ab", "b", "c", "abc"]);
+        // By brute force: two share a letter exactly if neither is surely above the other.
+        let (own, of) = (letters(&all), intervals(&all));
+        for (i, j) in (0..5).flat_map(|i| (0..5).map(move |j| (i, j))) {
+            let share = own[i].chars().any(|c| own[j].contains(c));
+            let (a, b) = (of[i].expect("known"), of[j].expect("known"));
+            assert_eq!(share, !a.beats(&b) && !b.beats(&a), "{i} {j}");
+        }
+        assert_eq!((letter(25), letter(27)), ("z".into(), "b1".into()));
+    }
+
+    #[test]
     fn the_best_of_a_column_must_be_sure() {
-        let with = |v: f64| {
+        let with = |v: f64, better: Better| {
             let mut r = specimen();
-            r.quality[0].1.value = Some(v);
-            r.quality[0].1.stderr = Some(0.1);
+            r.model = v.to_string();
+            let m = &mut r.quality[0].1;
+            (m.value, m.stderr, m.better) = (Some(v), Some(0.1), better);
             r
         };
-        let rows = [with(1.0), with(1.3), with(3.0)];
-        let mmd = |rows: &[&Row]| best_by(rows, |r: &Row| r.metric("mmd2")).is_some();
-        assert!(!mmd(&[&rows[0], &rows[1], &rows[2]]) && mmd(&[&rows[0], &rows[2]]) && !mmd(&[&rows[0]]));
+        let judged = |values: &[f64], better: Better| {
+            let rows: Vec<Row> = values.iter().map(|v| with(*v, better)).collect();
+            let all: Vec<Summary<'_>> = rows.iter().flat_map(|r| summaries(&[r])).collect();
+            let name = rows[0].quality[0].0.as_str();
+            (best_by(&all, name), unbeaten(&all, name))
+        };
+        assert_eq!(judged(&[1.0, 1.3, 3.0], Better::Lower), (None, vec![0, 1]));
+        assert_eq!(judged(&[1.0, 3.0], Better::Lower), (Some(0), vec![0]));
+        assert_eq!(judged(&[1.0, 3.0], Better::Higher), (Some(1), vec![1]));
+        assert_eq!(judged(&[1.0], Better::Lower), (None, vec![]));
     }
 }

@@ -2,25 +2,34 @@
 
 use super::format::{bytes, fixed, plus_minus, printable, seconds, short, significant};
 use super::section::{
-    Section, excess, likelihood, modes, name, note, samples_per_second, sections, steps_per_second,
-    thousandths,
+    PAIRED, Section, cell, excess, floor_cell, heading, is_reference, likelihood, name, note,
+    samples_per_second, scale, sections, steps_per_second,
 };
 use crate::row::{Row, Status};
+use crate::seeds::{Summary, summaries};
 
-/// A column: title, whether it is aligned to the right, how long it survives in a narrow terminal, and its cells.
+/// A column: title with one word per line, whether it is aligned to the right, how long it survives in a narrow terminal,
+/// its cells, and the one that is surely the best.
 struct Column {
-    title: String,
+    title: Vec<String>,
     right: bool,
-    keep: u8,
+    keep: usize,
     cells: Vec<String>,
+    best: Option<usize>,
 }
 
-/// All rows, one table per data set, at most `width` characters wide.
+impl Column {
+    fn width(&self) -> usize {
+        self.title.iter().chain(&self.cells).map(|s| s.chars().count()).max().unwrap_or(0)
+    }
+}
+
+/// All rows, one table per data set and budget, at most `width` characters wide.
 pub fn terminal(rows: &[Row], width: usize, color: bool) -> String {
     let paint = Paint { color };
     let mut out: Vec<String> = Vec::new();
     for section in sections(rows) {
-        let head = format!("{}  {}", paint.bold(&printable(section.dataset)), paint.dim(&floors(&section)));
+        let head = format!("{}  {}", paint.bold(&section.title()), paint.dim(&unit(&section)));
         out.push(head.trim_end().to_string());
         out.extend(table(&section, width, paint));
         out.push(String::new());
@@ -32,78 +41,84 @@ pub fn terminal(rows: &[Row], width: usize, color: bool) -> String {
 }
 
 const LEGEND: &str = "\
-#: rank by intervals, 1-3 is undecided · NLL ±: one standard error; ≤ ≥ the truth is on that side; ≈ estimate
-above: nats or bits above the entropy of the data · samples/s @ network evaluations of each";
+#: rank by intervals, 1-3 is undecided; models that share a letter are not distinguishable
+NLL ±: one standard error; ≤ ≥ the truth is on that side; ≈ estimate · above: nats or bits above the entropy
+samples/s @ network evaluations of each";
 
-/// What perfect samples would score.
-fn floors(section: &Section<'_>) -> String {
-    let mut parts = Vec::new();
+fn unit(section: &Section<'_>) -> String {
     let unit = section.unit().map(|u| u.replace('_', " ").replace("per dim", "per dimension"));
-    match (unit, section.entropy()) {
-        (Some(unit), Some(floor)) => parts.push(format!("NLL in {unit}, floor {}", fixed(floor, 3))),
-        (Some(unit), None) => parts.push(format!("NLL in {unit}")),
-        _ => {}
-    }
-    if let Some(floor) = section.floor("mmd2") {
-        parts.push(format!("mmd² floor {}", significant(1e3 * floor, 2)));
-    }
-    for (metric, title) in [("w2", "W2"), ("sliced_w2", "SW2")] {
-        if let (Some(floor), false) = (section.floor(metric), metric == "sliced_w2" && section.has("w2")) {
-            parts.push(format!("{title} floor {}", significant(floor, 2)));
-        }
-    }
-    parts.join(" · ")
+    let unit = unit.map(|u| format!("NLL in {u}"));
+    let budget = section.budget().filter(|_| !section.many_budgets);
+    unit.into_iter().chain(budget).collect::<Vec<_>>().join(" · ")
 }
 
-/// The columns of a section that say anything.
+/// The columns of a section that say anything; the first cell of each is its floor.
 fn columns(section: &Section<'_>) -> Vec<Column> {
-    let mut all = Vec::new();
-    let mut add = |title: &str, right: bool, keep: u8, cell: &dyn Fn(usize, &Row) -> Option<String>| {
-        let cells: Vec<Option<String>> = section.rows.iter().enumerate().map(|(i, r)| cell(i, r)).collect();
+    let mut all: Vec<Column> = Vec::new();
+    let mut add = |title: &str,
+                   right: bool,
+                   keep: usize,
+                   floor: Option<String>,
+                   best: Option<usize>,
+                   cell: &dyn Fn(usize, &Summary<'_>) -> Option<String>| {
+        let cells: Vec<Option<String>> = section.all.iter().enumerate().map(|(i, s)| cell(i, s)).collect();
         if cells.iter().any(Option::is_some) {
-            let cells = cells.into_iter().map(|c| c.unwrap_or_else(|| "-".into())).collect();
-            all.push(Column { title: title.into(), right, keep, cells });
+            let cells = cells.into_iter().map(|c| c.unwrap_or_else(|| "-".into()));
+            let cells = std::iter::once(floor.unwrap_or_default()).chain(cells).collect();
+            let title = title.split(' ').map(str::to_string).collect();
+            all.push(Column { title, right, keep, cells, best });
         }
     };
-    let value = |metric: &'static str| {
-        move |_: usize, r: &Row| r.metric(metric).and_then(|m| Some(significant(m.value?, 3)))
-    };
-    let has_w2 = section.has("w2");
-    add("#", true, 7, &|i, _| section.ranks[i].map(super::rank::Rank::text));
-    add("model", false, 9, &|_, r| Some(printable(&name(r))));
-    add("seed", true, 5, &|_, r| (section.many_seeds && r.family != "baseline").then(|| r.seed.to_string()));
-    add("params", true, 2, &|_, r| r.parameters.filter(|p| *p > 0).map(|p| short(p as f64)));
-    add("NLL", true, 8, &|_, r| r.likelihood.as_ref().map(likelihood));
-    add("above", true, 6, &|_, r| excess(r));
-    add("mmd²·10³", true, 6, &|_, r| r.metric("mmd2").and_then(thousandths));
-    if has_w2 {
-        add("W2", true, 4, &value("w2"));
-    } else {
-        add("SW2", true, 4, &value("sliced_w2"));
+    add("#", true, 930, None, None, &|i, _| section.ranks[i].map(super::rank::Rank::text));
+    add("group", false, 550, None, None, &|i, _| Some(section.letters[i].clone()).filter(|l| !l.is_empty()));
+    add("model", false, 990, Some("floor".into()), None, &|_, s| Some(printable(&name(&s.row))));
+    add("seeds", true, 800, None, None, &|_, s| {
+        let model = section.many_seeds() && !is_reference(&s.row);
+        model.then(|| match &s.members[..] {
+            [one] => format!("s{}", one.seed),
+            many => many.len().to_string(),
+        })
+    });
+    add("params", true, 600, None, None, &|_, s| {
+        s.row.parameters.filter(|p| *p > 0).map(|p| short(p as f64))
+    });
+    let entropy = section.entropy();
+    add("NLL", true, 950, entropy.map(|h| fixed(h, 4)), section.first(), &|_, s| {
+        s.row.likelihood.as_ref().map(likelihood)
+    });
+    add("above", true, 900, entropy.map(|_| "0".into()), None, &|_, s| excess(s));
+    for (i, metric) in section.metrics().iter().enumerate() {
+        let scale = section.scale(metric);
+        let keep = if i == 0 { 850 } else { 790 - i };
+        add(
+            &heading(metric, scale),
+            true,
+            keep,
+            floor_cell(section, metric, scale),
+            section.best(metric),
+            &|_, s| cell(s.row.metric(metric)?, scale),
+        );
     }
-    add("modes", true, 4, &|_, r| modes(r));
-    add("steps/s", true, 1, &|_, r| steps_per_second(r));
-    add("samples/s", true, 3, &|_, r| samples_per_second(r));
-    add("status", false, 8, &|_, r| Some(r.status.name().into()));
+    add("steps/s", true, 500, None, None, &|_, s| steps_per_second(&s.row).map(short));
+    add("samples/s", true, 788, None, None, &|_, s| samples_per_second(&s.row));
+    add("status", false, 940, None, None, &|_, s| Some(s.row.status.name().into()));
     all
 }
 
 fn table(section: &Section<'_>, width: usize, paint: Paint) -> Vec<String> {
     let mut columns = columns(section);
-    let size = |c: &Column| {
-        c.cells.iter().map(|s| s.chars().count()).chain([c.title.chars().count()]).max().unwrap_or(0)
+    let total = |columns: &[Column], gap: usize| {
+        columns.iter().map(Column::width).sum::<usize>() + gap * columns.len()
     };
-    let total =
-        |columns: &[Column], gap: usize| columns.iter().map(size).sum::<usize>() + gap * columns.len();
     while total(&columns, 1) > width && columns.len() > 2 {
         let least = (0..columns.len()).min_by_key(|&i| columns[i].keep).unwrap_or(0);
         columns.remove(least);
     }
     let gap = if total(&columns, 2) <= width { 2 } else { 1 };
-    let widths: Vec<usize> = columns.iter().map(size).collect();
-    let line = |cells: &mut dyn Iterator<Item = (String, Option<bool>)>| {
-        let padded = cells.zip(columns.iter().zip(&widths)).map(|((text, mark), (c, w))| {
-            let space = " ".repeat(w - text.chars().count());
+    let line = |cell: &dyn Fn(&Column) -> (String, Option<bool>)| {
+        let padded = columns.iter().map(|c| {
+            let (text, mark) = cell(c);
+            let space = " ".repeat(c.width() - text.chars().count());
             let text = match mark {
                 Some(true) => paint.bold(&text),
                 Some(false) => paint.red(&text),
@@ -113,37 +128,30 @@ fn table(section: &Section<'_>, width: usize, paint: Paint) -> Vec<String> {
         });
         padded.collect::<Vec<_>>().join(&" ".repeat(gap)).trim_end().to_string()
     };
-    let mut out = vec![paint.dim(&line(&mut columns.iter().map(|c| (c.title.clone(), None))))];
-    let best: Vec<Option<usize>> = columns
-        .iter()
-        .map(|c| match c.title.as_str() {
-            "NLL" => section.first(),
-            "mmd²·10³" => section.best("mmd2"),
-            "W2" => section.best("w2"),
-            "SW2" => section.best("sliced_w2"),
-            _ => None,
-        })
-        .collect();
-    for (i, row) in section.rows.iter().enumerate() {
-        let cells = columns.iter().zip(&best).map(|(c, best)| {
-            let failed = c.title == "status" && row.status != Status::Ok;
-            let mark = if failed { Some(false) } else { (*best == Some(i)).then_some(true) };
-            (c.cells[i].clone(), mark)
+    let mut out = Vec::new();
+    let lines = columns.iter().map(|c| c.title.len()).max().unwrap_or(0);
+    for i in (0..lines).rev() {
+        // Titles stand on the same line below.
+        let word = |c: &Column| c.title.iter().rev().nth(i).cloned().unwrap_or_default();
+        out.push(paint.dim(&line(&|c| (word(c), None))));
+    }
+    if columns.iter().any(|c| !c.cells[0].is_empty() && c.cells[0] != "floor") {
+        out.push(paint.dim(&line(&|c| (c.cells[0].clone(), None))));
+    }
+    for (i, s) in section.all.iter().enumerate() {
+        let failed = s.row.status != Status::Ok;
+        let text = line(&|c| {
+            let status = failed && c.title == ["status"];
+            (c.cells[i + 1].clone(), if status { Some(false) } else { (c.best == Some(i)).then_some(true) })
         });
-        let text = line(&mut cells.into_iter());
-        out.push(if row.family == "baseline" { paint.dim(&text) } else { text });
-        if let Some(note) = note(row) {
+        out.push(if is_reference(&s.row) { paint.dim(&text) } else { text });
+        if let Some(note) = note(&s.row) {
             let note = printable(&note);
             let room = width.saturating_sub(4).max(20);
             let short: String = note.chars().take(room).collect();
-            out.push(format!(
-                "    {}",
-                paint.red(&if short.len() < note.len() {
-                    format!("{}…", &drop_last(&short))
-                } else {
-                    short
-                })
-            ));
+            let cut = short.len() < note.len();
+            let shown = if cut { format!("{}…", &drop_last(&short)) } else { short };
+            out.push(format!("    {}", if failed { paint.red(&shown) } else { paint.dim(&shown) }));
         }
     }
     out
@@ -163,11 +171,15 @@ pub fn line(row: &Row) -> String {
         return printable(&parts.join("  "));
     }
     if let Some(l) = &row.likelihood {
-        let above = excess(row).map_or(String::new(), |e| format!(" (above {e})"));
+        let above = summaries(&[row]).first().and_then(excess);
+        let above = above.map_or(String::new(), |e| format!(" (above {e})"));
         parts.push(format!("NLL {}{above}", likelihood(l)));
     }
-    parts.extend(row.metric("mmd2").and_then(thousandths).map(|m| format!("mmd²·10³ {m}")));
-    parts.extend(modes(row).map(|m| format!("modes {m}")));
+    let metrics = row.quality.iter().filter(|(n, _)| n != PAIRED).take(2);
+    parts.extend(metrics.filter_map(|(n, m)| {
+        let scale = scale(m.value.into_iter().collect());
+        Some(format!("{} {}", heading(n, scale), cell(m, scale)?))
+    }));
     parts.extend(row.train.as_ref().map(|t| format!("{} steps in {}", t.steps, seconds(t.seconds))));
     parts.extend(note(row));
     printable(&parts.join("  "))
@@ -251,8 +263,8 @@ mod tests {
                 assert!(text.contains(name), "{name}\n{text}");
             }
         }
-        let text = terminal(&zoo(), 100, false);
-        for piece in ["≤", "≥", "≈", "8/8", "below_floor", "diverged", "floor 2.830"] {
+        let text = terminal(&zoo(), 140, false);
+        for piece in ["≤", "≥", "≈", "8/8", "below_floor", "diverged", "floor", "2.8301"] {
             assert!(text.contains(piece), "{piece}\n{text}");
         }
         assert!(!text.contains('\x1b') && terminal(&zoo(), 100, true).contains('\x1b'));

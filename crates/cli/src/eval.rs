@@ -6,6 +6,7 @@ use genzoo_lab::evaluate::{EvalOptions, Evaluation, evaluate};
 use genzoo_lab::likelihood::{Choice, methods};
 use genzoo_lab::report::rank::Interval;
 use genzoo_lab::row::{Budget, Row, Status};
+use genzoo_lab::seeds::summaries;
 use serde_json::json;
 
 use crate::EVAL_SEED;
@@ -109,7 +110,7 @@ fn likelihoods(model: &dyn Model, own: &Table, args: &Eval) -> genzoo_core::Resu
 /// Where several likelihoods together place the truth, in a line.
 fn enclosed(row: &Row) -> Option<String> {
     let unit = &row.likelihood.as_ref().filter(|_| !row.likelihoods.is_empty())?.unit;
-    let Interval { low, high } = Interval::of_row(row)?;
+    let Interval { low, high } = Interval::of_summary(summaries(&[row]).first()?)?;
     let (what, value) = match (low.is_finite(), high.is_finite()) {
         (true, true) => ("truth between", format!("{low:.4}, {high:.4}")),
         (true, false) => ("truth at least", format!("{low:.4}")),

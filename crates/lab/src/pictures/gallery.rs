@@ -165,12 +165,12 @@ fn fields<'m>(model: &'m dyn Model, data: &'m dyn Dataset) -> Vec<Field<'m>> {
     }
     let origin = Tensor::zeros((1, 2), DType::F32, &Device::Cpu).ok();
     let is_data = (model.info().family, model.info().name) == (Family::Baseline, "real");
-    if let (true, Some(truth), Some(origin)) = (is_data, data.truth(), origin) {
-        if truth.score(&origin).is_ok_and(|s| s.is_some()) {
-            let missing = || Error::Unsupported("this truth has no score".into());
-            let field = move |x: &Tensor| truth.score(x)?.ok_or_else(missing);
-            out.push(("score.png", "score of the truth, ∇log p".into(), Box::new(field)));
-        }
+    if let (true, Some(truth), Some(origin)) = (is_data, data.truth(), origin)
+        && truth.score(&origin).is_ok_and(|s| s.is_some())
+    {
+        let missing = || Error::Unsupported("this truth has no score".into());
+        let field = move |x: &Tensor| truth.score(x)?.ok_or_else(missing);
+        out.push(("score.png", "score of the truth, ∇log p".into(), Box::new(field)));
     }
     out
 }

@@ -107,7 +107,7 @@ fn fit(section: &Section<'_>) -> Option<Answer> {
         return answer(who(&only.row), because);
     }
     let bounded = |s: &&&Summary<'_>| Interval::of_summary(s).is_some_and(|i| i.low.is_finite());
-    let (known, open): (Vec<&Summary<'_>>, Vec<&Summary<'_>>) = leaders.iter().partition(|s| bounded(&s));
+    let (known, open): (Vec<&Summary<'_>>, Vec<&Summary<'_>>) = leaders.iter().partition(|s| bounded(s));
     let values = |all: &[&Summary<'_>]| {
         all.iter()
             .map(|s| format!("{} {}", printable(&s.row.model), measured(s)))
@@ -248,7 +248,7 @@ fn range<'s>(
     Some(if a == b { a } else { format!("{} to {}", end(least, &a), end(most, &b)) })
 }
 
-fn cost<'s>(section: &'s Section<'_>) -> Option<Answer> {
+fn cost(section: &Section<'_>) -> Option<Answer> {
     let models = || section.models().map(|s| s as &Summary<'_>);
     let of = |value: fn(&Row) -> Option<f64>| models().filter_map(move |s| Some((s, value(&s.row)?)));
     let train = range(of(|r| Some(r.train.as_ref()?.seconds)), seconds)?;

@@ -192,7 +192,8 @@ impl Running<'_> {
         let spec = judge.spec();
         let seconds = self.args.how.seconds.unwrap_or_else(|| self.suite.train_seconds(spec));
         // A small part of what training and judging take; most densities need far less.
-        let seconds = (0.16 * seconds).clamp(0.2, 3.0);
+        let part = if spec.image().is_some() { 0.08 } else { 0.16 };
+        let seconds = (part * seconds).clamp(0.2, 3.0);
         let folder = folder.join("samples");
         let made = if spec.image().is_some() {
             let samples = genzoo_lab::samples::read(&folder.join("samples.npy"), None);

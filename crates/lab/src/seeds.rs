@@ -37,7 +37,7 @@ impl Spread {
     }
 
     /// The standard error of the mean; `None` if nothing is known.
-    pub fn stderr(&self) -> Option<f64> {
+    pub fn standard_error(&self) -> Option<f64> {
         match (self.seeds, self.data) {
             (None, data) => data,
             (Some(seeds), data) => Some(seeds.hypot(data.unwrap_or(0.0))),
@@ -57,7 +57,7 @@ impl Spread {
 /// One model on one data set with one budget.
 #[derive(Clone, Debug)]
 pub struct Summary<'a> {
-    /// The mean over the seeds; the row itself if there is one seed. Errors are [`Spread::stderr`].
+    /// The mean over the seeds; the row itself if there is one seed. Errors are [`Spread::standard_error`].
     pub row: Row,
     /// The rows of the seeds.
     pub members: Vec<&'a Row>,
@@ -153,7 +153,7 @@ fn mean_likelihood(all: &[Option<&Likelihood>]) -> Option<(Likelihood, Spread)> 
     let spread = Spread::of(&values, Some(all.iter().map(|l| l.stderr).collect()));
     let mut mean = first.clone();
     mean.value = values.iter().sum::<f64>() / values.len() as f64;
-    mean.stderr = spread.stderr()?;
+    mean.stderr = spread.standard_error()?;
     mean.n = all.iter().map(|l| l.n).min()?;
     // An estimate without a stated tolerance makes the mean one without.
     mean.tolerance = all.iter().map(|l| l.tolerance).collect::<Option<Vec<f64>>>().map(|t| largest(&t));
@@ -170,7 +170,7 @@ fn mean_measurement(all: &[Option<&Measurement>]) -> Option<(Measurement, Spread
     let values: Option<Vec<f64>> = all.iter().map(|m| m.value).collect();
     let spread = Spread::of(values.as_deref().unwrap_or_default(), all.iter().map(|m| m.stderr).collect());
     let mut mean = first.clone();
-    mean.stderr = values.as_ref().and_then(|_| spread.stderr());
+    mean.stderr = values.as_ref().and_then(|_| spread.standard_error());
     mean.value = values.map(average);
     mean.floor = all.iter().map(|m| m.floor).collect::<Option<Vec<f64>>>().map(average);
     mean.n = all.iter().map(|m| m.n).min()?;
@@ -311,7 +311,7 @@ mod tests {
         let all = summaries(&[&row]);
         assert_eq!(all[0].row, row);
         let (_, spread) = all[0].likelihoods().next().expect("a likelihood");
-        assert_eq!((spread.seeds, spread.stderr(), spread.half()), (None, Some(0.01), Some(0.02)));
+        assert_eq!((spread.seeds, spread.standard_error(), spread.half()), (None, Some(0.01), Some(0.02)));
     }
 
     #[test]

@@ -220,7 +220,7 @@ pub(super) fn likelihood(l: &Likelihood) -> String {
 /// The distance above the floor and its error; for bounds the distance of the bound.
 pub(super) fn distance(s: &Summary<'_>) -> Option<(f64, Option<f64>)> {
     let (main, value, spread) = best_estimate(s)?;
-    Some((value - main.floor?, spread.stderr()))
+    Some((value - main.floor?, spread.standard_error()))
 }
 
 /// How far above the floor, with the sign of the bound and the digits that its error allows.

@@ -14,7 +14,7 @@ use super::{Picture, Window};
 /// Width and height of the picture.
 const SIDE: u32 = 360;
 /// Points along a side of the grid, the finest that time allows.
-const GRIDS: [u32; 7] = [16, 24, 36, 54, 80, 120, 180];
+const GRIDS: [u32; 6] = [24, 36, 54, 80, 120, 180];
 const INK: Color = [20.0, 60.0, 120.0];
 const FAULT: Color = [210.0, 40.0, 40.0];
 const CONTOUR: Color = [214.0, 112.0, 36.0];

@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(files, ["density.png", "score.png"]);
         assert_eq!(Gallery::read(at.path()), Some(made.clone()));
         assert!(files.iter().all(|f| at.path().join(f).exists()) && made.neighbours.is_none());
-        assert!(made.pictures[0].caption.contains("16×16 points; lines"), "{}", made.pictures[0].caption);
+        assert!(made.pictures[0].caption.contains("24×24 points; lines"), "{}", made.pictures[0].caption);
         std::fs::write(at.path().join(INDEX), "{").map_err(Error::io("write", at.path()))?;
         assert_eq!(Gallery::read(at.path()), None);
         Ok(())

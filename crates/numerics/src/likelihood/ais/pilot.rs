@@ -53,12 +53,11 @@ impl Ais {
         let mut pilot = Pilot { betas: vec![], spread: vec![], log_steps: vec![], evaluations: 1 };
         let (mut beta, mut log_step) = (0.0, start.ln());
         loop {
-            // The step size starts from a guess, and must keep up at first, where a target narrows fastest.
+            // The step size starts from a guess, and must keep up where the target narrows fast.
             let transitions = match pilot.betas.len() {
                 0 => 0,
                 1 => self.transitions.max(20),
-                2..=20 => self.transitions.max(3),
-                _ => self.transitions,
+                _ => self.transitions.max(3),
             };
             for _ in 0..transitions {
                 let acceptance = path.step(&mut walkers, beta, log_step.exp(), noise)?;

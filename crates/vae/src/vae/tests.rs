@@ -27,7 +27,7 @@ fn build(spec: &DataSpec, settings: &[&str], dtype: DType) -> Result<Vae> {
 
 /// `x = OFFSETS + SLOPES z + DEVIATION ε` with its true posterior as encoder: everything is a closed form.
 fn linear_gaussian() -> std::result::Result<Vae, Box<dyn std::error::Error>> {
-    let model = build(&vectors(2), &["model.layers=0", "model.latent=1"], DType::F64)?;
+    let model = build(&vectors(2), &["model.layers=0", "model.latent=1", "model.gain=2"], DType::F64)?;
     let squares = DEVIATION * DEVIATION;
     let precision = 1.0 + (SLOPES[0].powi(2) + SLOPES[1].powi(2)) / squares;
     let gain = SLOPES.map(|w| w / squares / precision);
@@ -36,12 +36,12 @@ fn linear_gaussian() -> std::result::Result<Vae, Box<dyn std::error::Error>> {
     let raw = 5.0 - 10.0 + ((2.0 * DEVIATION.ln() + 10.0).exp() - 1.0).ln();
     let matrix = |v: &[f64], rows: usize| Tensor::from_slice(v, (rows, v.len() / rows), &Device::Cpu);
     let vector = |v: &[f64]| Tensor::from_slice(v, v.len(), &Device::Cpu);
-    // The variance of q starts at e^−4 of its output.
+    // The variance of q starts at e^−4 of its output; x and z enter the networks doubled.
     for (name, var) in model.params.entries() {
         let value = match (name.contains("posterior"), name.ends_with("weight")) {
-            (true, true) => matrix(&[gain[0], gain[1], 0.0, 0.0], 2)?,
+            (true, true) => (matrix(&[gain[0], gain[1], 0.0, 0.0], 2)? / 2.0)?,
             (true, false) => vector(&[shift, 4.0 - precision.ln()])?,
-            (false, true) => matrix(&[SLOPES[0], SLOPES[1], 0.0, 0.0], 4)?,
+            (false, true) => (matrix(&[SLOPES[0], SLOPES[1], 0.0, 0.0], 4)? / 2.0)?,
             (false, false) => vector(&[OFFSETS[0], OFFSETS[1], raw, raw])?,
         };
         assert_eq!(value.dims(), var.dims(), "{name}");

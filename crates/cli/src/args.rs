@@ -209,17 +209,50 @@ pub(crate) struct Eval {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  genzoo compare real.npy fake.npy
+  genzoo compare data.npz:test samples.safetensors:x --metrics frechet,kid,precision,recall
+  genzoo compare real/ fake/ --train train/ --metrics authenticity,c_t
+  genzoo compare real.npy fake.npy --metrics mmd2_unbiased --bandwidth 1.5 --json
+
+JSON: real, fake, n_real, n_fake, features, k, bandwidth and eps (null where no metric used them), and
+metrics: per key of 'genzoo list metrics' an object of
+  value, stderr   null where it cannot be measured; the interval is for the expectation at these sizes
+  n, n_real       rows of each file it rests on (random subsets of large files)
+  unit, better    '1' for pure numbers and for what has the unit of the data; lower or higher
+  floor, floor_n  the same metric between two random halves of REAL, and the rows of each half
+  seconds         of computing value and error, shared by the metrics of one computation")]
 pub(crate) struct Compare {
-    /// Real samples: .npy, .safetensors, or a folder of PNGs
+    /// Real samples: .npy, .npz, .safetensors (FILE:NAME picks an array), or a folder of PNGs
     pub(crate) real: PathBuf,
     /// Samples to judge
     pub(crate) fake: PathBuf,
     /// Metrics, comma-separated; all that apply if not given
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub(crate) metrics: Option<Vec<String>>,
-    /// Name of the array in a safetensors file, if it holds several
+    /// Name of the array in files that hold several
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
+    /// Bandwidth of the kernels: a number, or the median distance of both files' points together
+    #[arg(long, value_name = "S|median", default_value = "median", allow_negative_numbers = true)]
+    pub(crate) bandwidth: String,
+    /// Neighbours of precision, recall, density and coverage
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) k: u32,
+    /// Regularisation of entropic transport, in squared units [default: a twentieth of the mean squared distance
+    /// between real points]
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
+    pub(crate) eps: Option<f64>,
+    /// Directions of the sliced distances: unit vectors in a file, or how many random ones
+    #[arg(long, value_name = "FILE|N", default_value = "128")]
+    pub(crate) projections: String,
+    /// Space to compare in: raw, or a judge's features
+    #[arg(long, value_name = "NAME", default_value = "raw")]
+    pub(crate) features: String,
+    /// Rows the model was trained on, for the metrics of memorisation
+    #[arg(long, value_name = "FILE")]
+    pub(crate) train: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -45,7 +45,8 @@ fn datasets() -> Vec<Value> {
 }
 
 fn metrics() -> Vec<Value> {
-    genzoo_lab::metrics::METRICS.iter().map(|m| json!({"name": m.name, "summary": m.summary})).collect()
+    let row = |m: &genzoo_lab::metrics::MetricInfo| json!({"name": m.name, "summary": m.summary, "unit": m.unit, "better": m.better, "needs": m.needs().name()});
+    genzoo_lab::metrics::metrics().map(row).collect()
 }
 
 fn suites() -> Vec<Value> {

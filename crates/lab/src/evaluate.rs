@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Tensor};
 use genzoo_core::recipe::sampler_choice;
 use genzoo_core::{
-    Dataset, Draw, Measurement, Model, Noise, Result, Sampler, SamplerInfo, Space, Split, Table,
+    Dataset, Draw, Error, Measurement, Model, Noise, Result, Sampler, SamplerInfo, Space, Split, Table,
 };
 
 use crate::data::random_rows;
 use crate::likelihood::{self, Choice, DEGENERATE, Judged};
-use crate::metrics::{METRICS, Reference, find};
+use crate::metrics::{self, Features, Points, Reference, Rows, Score, Settings, find};
 use crate::row::{Likelihood, Sampling, Status};
 
 /// What to measure, and how much of it.
@@ -82,7 +82,8 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let noise = Noise::new(options.seed).fork("eval");
     let clock = Clock::new(options.seconds);
-    let metrics = chosen_metrics(options, data)?;
+    let features = Features::of_data(data)?;
+    let metrics = chosen_metrics(options, data, features)?;
     let (name, table) = match &options.sampler {
         Some(choice) => choice.clone(),
         None => owned(sampler_choice(&Table::new(), model.samplers())?),
@@ -100,8 +101,11 @@ pub fn evaluate(
     if bad > 0 {
         reasons.push(format!("non_finite_samples ({bad} of {})", samples.dim(0)?));
     } else {
-        let exact = if options.seconds.is_some_and(|s| s < 20.0) { 1000 } else { 2000 };
-        quality = reference(data, samples.dim(0)?, &metrics, exact, options.seed, &noise)?.judge(&samples)?;
+        let of_truth = |x: &Points| score_of(data, x)?.ok_or_else(|| Error::Unsupported("no score".into()));
+        let score: Option<Score> =
+            if metrics.contains(&"ksd2") && score_is_known(data)? { Some(&of_truth) } else { None };
+        let reference = reference(data, samples.dim(0)?, &metrics, score, options.seed, &noise)?;
+        quality = reference.judge(&features.of(&samples)?, score)?;
     }
 
     let judged = likelihoods_of(model, data, options, clock.at(0.85), &noise, progress)?;
@@ -164,11 +168,23 @@ fn owned((name, table): (&'static str, Table)) -> (String, Table) {
     (name.to_string(), table)
 }
 
-fn chosen_metrics<'a>(options: &'a EvalOptions, data: &dyn Dataset) -> Result<Vec<&'a str>> {
-    let image = data.spec().image().is_some();
+fn chosen_metrics<'a>(
+    options: &'a EvalOptions,
+    data: &dyn Dataset,
+    features: Features,
+) -> Result<Vec<&'a str>> {
+    let (image, judged) = (data.spec().image().is_some(), features != Features::Raw);
     match &options.metrics {
         Some(names) => names.iter().map(|n| find(n).map(|m| m.name)).collect(),
-        None => Ok(METRICS.iter().filter(|m| m.on_images || !image).map(|m| m.name).collect()),
+        None => {
+            let shown = |rows: Rows| match rows {
+                Rows::Samples => !judged,
+                Rows::Points => !image,
+                Rows::Features => judged,
+                Rows::OnRequest => false,
+            };
+            Ok(metrics::metrics().filter(|m| shown(m.rows)).map(|m| m.name).collect())
+        }
     }
 }
 
@@ -291,30 +307,55 @@ fn rows_not_finite(x: &Tensor) -> Result<usize> {
     Ok(values.chunks(d.max(1)).filter(|row| row.iter().any(|v| !v.is_finite())).count())
 }
 
+/// Whether the score of the data has a closed form.
+fn score_is_known(data: &dyn Dataset) -> Result<bool> {
+    match data.truth() {
+        Some(truth) => Ok(truth.score(&data.rows(Split::Test, 0..2)?.x)?.is_some()),
+        None => Ok(false),
+    }
+}
+
+/// The score of the data at these points.
+fn score_of(data: &dyn Dataset, x: &Points) -> Result<Option<Points>> {
+    let Some(truth) = data.truth() else { return Ok(None) };
+    let shape = data.spec().batch_shape(x.len());
+    let score = truth.score(&x.tensor()?.reshape(shape)?.to_dtype(DType::F32)?)?;
+    score.map(|s| Points::new(&s)).transpose()
+}
+
 /// The real samples and floors for `n` samples of these data, kept for the next model.
 fn reference(
     data: &dyn Dataset,
     n: usize,
     metrics: &[&str],
-    exact: usize,
+    score: Option<Score>,
     seed: u64,
     noise: &Noise,
 ) -> Result<Arc<Reference>> {
-    static KEPT: Mutex<Vec<(String, Arc<Reference>)>> = Mutex::new(Vec::new());
-    let key = format!("{} {} {n} {metrics:?} {exact} {seed}", data.name(), data.sha256());
+    /// What the reference is a function of.
+    type Key = (String, Vec<u32>);
+    static KEPT: Mutex<Vec<(Key, Arc<Reference>)>> = Mutex::new(Vec::new());
+    // Two rows tell apart what name and hash may not: the same generator opened under another seed.
+    let rows = data.rows(Split::Test, 0..2)?.x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let key: Key = (
+        format!("{} {} {n} {metrics:?} {seed}", data.name(), data.sha256()),
+        rows.into_iter().map(f32::to_bits).collect(),
+    );
     let lookup =
-        |kept: &Vec<(String, Arc<Reference>)>| kept.iter().find(|(k, _)| *k == key).map(|(_, r)| r.clone());
+        |kept: &Vec<(Key, Arc<Reference>)>| kept.iter().find(|(k, _)| *k == key).map(|(_, r)| r.clone());
     // A poisoned lock only means that another evaluation panicked; what is kept is complete.
     if let Some(found) = lookup(&KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner)) {
         return Ok(found);
     }
-    let mut noise = noise.fork("reference");
+    let noise = noise.fork("reference");
     let both = random_rows(data, Split::Test, 2 * n, &mut noise.fork("rows"))?.x;
     // Rows of a fixed set come in the order of their addresses, which need not be random.
-    let both = crate::metrics::shuffled(&both, &mut noise.fork("order"))?;
-    let (real, other) = (both.narrow(0, 0, n)?, both.narrow(0, n, n)?);
+    let both = metrics::shuffled(&both, &mut noise.fork("order"))?;
+    let features = Features::of_data(data)?;
+    let (real, other) = (features.of(&both.narrow(0, 0, n)?)?, features.of(&both.narrow(0, n, n)?)?);
     let modes = data.truth().filter(|_| data.spec().space == Space::Continuous).and_then(|t| t.modes());
-    let made = Arc::new(Reference::new(&real, Some(&other), modes, metrics, exact, &mut noise)?);
+    let made =
+        Arc::new(Reference::new(real, Some(&other), (modes, score), metrics, Settings::default(), &noise)?);
     let mut kept = KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if kept.len() >= 8 {
         kept.remove(0);
@@ -330,7 +371,7 @@ mod tests {
     use crate::data::{OpenOptions, open};
     use candle_core::Device;
     use genzoo_core::{
-        Batch, Density, DensityInfo, Draw, Error, Family, ModelInfo, ParamStore, Samples, Turn, Update,
+        Batch, Density, DensityInfo, Draw, Family, ModelInfo, ParamStore, Samples, Turn, Update,
     };
 
     fn few() -> EvalOptions {
@@ -352,7 +393,8 @@ mod tests {
             assert!((l.value - l.floor.expect("an entropy")).abs() < 4.0 * l.stderr && l.n == 3000);
             let names: Vec<&str> = e.quality.iter().map(|(n, _)| n.as_str()).collect();
             let modes = data.truth().is_some_and(|t| t.modes().is_some());
-            let want = METRICS.iter().map(|m| m.name).filter(|n| modes || !n.starts_with("mode_"));
+            let shown = metrics::metrics().filter(|m| matches!(m.rows, Rows::Samples | Rows::Points));
+            let want = shown.map(|m| m.name).filter(|n| modes || !n.starts_with("mode_"));
             assert_eq!(names, want.collect::<Vec<_>>());
             for (name, m) in &e.quality {
                 let (value, floor) = (m.value.expect("a value"), m.floor.expect("a floor"));
@@ -382,7 +424,7 @@ mod tests {
         let options = EvalOptions { n_quality: 150, ..few() };
         let e = run(model.as_ref(), data.as_ref(), &options)?;
         assert_eq!((e.status, e.likelihood.is_none()), (Status::Ok, true));
-        let want = METRICS.iter().filter(|m| m.on_images).map(|m| m.name);
+        let want = metrics::metrics().filter(|m| m.rows == Rows::Samples).map(|m| m.name);
         assert!(e.quality.iter().map(|(n, _)| n.as_str()).eq(want));
         assert_eq!(e.samples.dims(), [100, 1, 14, 14]);
         Ok(())
@@ -392,10 +434,13 @@ mod tests {
     fn a_budget_bounds_the_work_and_metrics_can_be_chosen() -> Result<()> {
         let data = open("moons", &OpenOptions::default())?;
         let model = real(open("moons", &OpenOptions::default())?)?;
-        let metrics = Some(vec!["energy_distance".to_string(), "kl".to_string()]);
+        let metrics = Some(vec!["energy_distance_u".to_string(), "kl".to_string()]);
         let options = EvalOptions { metrics, seconds: Some(0.01), n_likelihood: 1_000_000, ..few() };
         let e = run(model.as_ref(), data.as_ref(), &options)?;
-        assert_eq!(e.quality.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["energy_distance", "kl"]);
+        assert_eq!(
+            e.quality.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
+            ["energy_distance_u", "kl"]
+        );
         assert!(e.likelihood.is_some_and(|l| l.n < 1_000_000));
         let options = EvalOptions { metrics: Some(vec!["mmd".into()]), ..few() };
         assert!(
@@ -460,6 +505,35 @@ mod tests {
 
     fn fake(value: f64) -> Fake {
         Fake { params: ParamStore::new(&Noise::new(0), DType::F32, &Device::Cpu), value }
+    }
+
+    /// The data themselves are at discrepancy zero of their own score, a constant is not.
+    #[test]
+    fn a_known_score_judges_without_real_samples() -> Result<()> {
+        let name = "gaussians8";
+        let data = open(name, &OpenOptions::default())?;
+        let metrics = Some(vec!["ksd2".to_string()]);
+        let options = EvalOptions { metrics, n_likelihood: 0, ..few() };
+        let model = real(open(name, &OpenOptions::default())?)?;
+        let of = |model: &dyn Model| -> Result<Measurement> {
+            Ok(run(model, data.as_ref(), &options)?.quality[0].1.clone())
+        };
+        let (right, wrong) = (of(model.as_ref())?, of(&fake(0.5))?);
+        let z = |m: &Measurement| m.value.unwrap_or(0.0) / m.stderr.unwrap_or(1.0);
+        assert!(z(&right).abs() < 5.0 && right.floor.is_some(), "{right:?}");
+        assert!(wrong.value > Some(10.0 * right.stderr.unwrap_or(1.0)), "{wrong:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn data_under_another_seed_have_their_own_reference() -> Result<()> {
+        let options = EvalOptions { metrics: Some(vec!["sliced_w2".into()]), n_likelihood: 0, ..few() };
+        let floor = |seed: u64| -> Result<Option<f64>> {
+            let data = open("moons", &OpenOptions { seed, ..OpenOptions::default() })?;
+            Ok(run(&fake(0.5), data.as_ref(), &options)?.quality[0].1.floor)
+        };
+        assert!(floor(0)? != floor(1)? && floor(0)? == floor(0)?);
+        Ok(())
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Sample files: `.npy` and `.safetensors` arrays, `.png` pictures; written atomically, read with limits.
+//! Sample files: `.npy`, `.npz` and `.safetensors` arrays, `.png` pictures; written atomically, read with limits.
+
+mod archive;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use genzoo_core::checkpoint::{read_tensors, write_atomic, write_tensors};
 use genzoo_core::{DType, Device, Error, Result, Tensor};
@@ -27,49 +29,88 @@ pub fn write(path: &Path, x: &Tensor) -> Result<()> {
     }
 }
 
-/// Reads samples `(n, event…)` as f64. `key` picks an array of a safetensors file that holds several.
+/// Reads samples `(n, event…)` as f64; a list of numbers is `n` points of a line.
+///
+/// The file is a `.npy` array, a `.npz` or `.safetensors` archive, or a folder of PNGs. Of an archive with several
+/// arrays, `key` picks one, or `file:name` does.
 ///
 /// # Errors
 /// Names the file, what was expected and what was found.
 pub fn read(path: &Path, key: Option<&str>) -> Result<Tensor> {
+    let (path, named) = split_name(path);
+    let key = named.as_deref().or(key);
     if path.is_dir() {
-        return crate::pictures::read_folder(path);
+        return crate::pictures::read_folder(&path);
     }
     let x = match path.extension().and_then(|e| e.to_str()) {
-        Some("npy") => npy_read(path)?,
-        Some("safetensors") => {
-            let (mut all, _) = read_tensors(path, &Device::Cpu)?;
-            match key {
-                Some(k) => {
-                    all.remove(k).ok_or_else(|| Error::unknown("array", k, all.keys().map(String::as_str)))?
-                }
-                None if all.len() == 1 => all
-                    .into_values()
-                    .next()
-                    .ok_or_else(|| Error::file(path, "expected an array, found none"))?,
-                None => {
-                    let names: Vec<_> = all.keys().take(8).cloned().collect();
-                    return Err(Error::file(
-                        path,
-                        format!(
-                            "expected one array, found {} ({}); pick one with --key",
-                            all.len(),
-                            names.join(", ")
-                        ),
-                    ));
-                }
-            }
+        Some("npy") => npy_array(&bytes(&path)?, &path)?,
+        Some("npz") => {
+            let bytes = bytes(&path)?;
+            let entries = archive::entries(&bytes, &path)?;
+            let entry = pick(&path, key, entries.into_iter().map(|e| (e.name.clone(), e)).collect())?;
+            npy_array(&entry.unpack(&bytes, &path)?, &path)?
+        }
+        Some("safetensors") => pick(&path, key, read_tensors(&path, &Device::Cpu)?.0)?,
+        Some("png") => {
+            return Err(Error::file(
+                path,
+                "expected one sample per row, found a single picture; give an .npy array, or a folder with one PNG per sample",
+            ));
         }
         _ => {
-            return Err(Error::file(path, "expected a .npy or .safetensors file or a folder of PNGs"));
+            return Err(Error::file(path, "expected a .npy, .npz or .safetensors file or a folder of PNGs"));
         }
     };
-    if x.rank() < 2 || x.elem_count() == 0 {
+    if x.rank() == 0 || x.elem_count() == 0 {
         return Err(Error::file(path, format!("expected samples of shape (n, …), found {:?}", x.dims())));
     }
     let x = x.to_dtype(DType::F64)?;
-    let finite = x.flatten_all()?.to_vec1::<f64>()?.iter().all(|v| v.is_finite());
-    if finite { Ok(x) } else { Err(Error::file(path, "expected finite values, found NaN or infinity")) }
+    let rows = x.reshape((x.dim(0)?, ()))?;
+    let flat = rows.flatten_all()?.to_vec1::<f64>()?;
+    let bad = |row: &[f64]| row.iter().any(|v| !v.is_finite());
+    let d = rows.dim(1)?;
+    if let Some(row) = flat.chunks_exact(d).position(bad) {
+        let all = flat.chunks_exact(d).filter(|r| bad(r)).count();
+        let found = format!("expected finite values, found NaN or infinity in row {row} ({all} such rows)");
+        return Err(Error::file(path, found));
+    }
+    Ok(if x.rank() == 1 { rows } else { x })
+}
+
+/// `file:name`, unless there is a file of the whole name.
+fn split_name(path: &Path) -> (PathBuf, Option<String>) {
+    let whole = || (path.to_path_buf(), None);
+    if path.exists() {
+        return whole();
+    }
+    match path.to_str().and_then(|s| s.rsplit_once(':')) {
+        Some((file, name)) if Path::new(file).is_file() => (file.into(), Some(name.to_string())),
+        _ => whole(),
+    }
+}
+
+/// The array of an archive that is asked for, or its only one.
+fn pick<T>(path: &Path, key: Option<&str>, mut all: BTreeMap<String, T>) -> Result<T> {
+    if let Some(key) = key {
+        let names: Vec<String> = all.keys().cloned().collect();
+        return all.remove(key).ok_or_else(|| Error::unknown("array", key, names.iter().map(String::as_str)));
+    }
+    let names: Vec<_> = all.keys().take(8).cloned().collect();
+    match (all.len(), all.pop_first()) {
+        (1, Some((_, x))) => Ok(x),
+        (n, _) => {
+            let names = names.join(", ");
+            let shown = path.display();
+            Err(Error::file(
+                path,
+                format!("expected one array, found {n} ({names}); pick one with {shown}:NAME or --key NAME"),
+            ))
+        }
+    }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(Error::io("read", path))
 }
 
 /// The bytes of a version 1.0 `.npy` file, little-endian f32 or f64, C order.
@@ -94,8 +135,8 @@ fn npy_bytes(x: &Tensor) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn npy_read(path: &Path) -> Result<Tensor> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+/// The array of the bytes of an `.npy` file, found in `path`.
+fn npy_array(bytes: &[u8], path: &Path) -> Result<Tensor> {
     let bad = |found: &str| {
         Error::file(path, format!("expected a .npy array of numbers in C order, found {found}"))
     };
@@ -136,7 +177,7 @@ fn npy_read(path: &Path) -> Result<Tensor> {
     let values: Vec<f64> = match descr {
         "<f4" => data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
         "<f8" => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
-        "|u1" => data.iter().map(|b| f64::from(*b)).collect(),
+        "|b1" | "|u1" => data.iter().map(|b| f64::from(*b)).collect(),
         other => return Err(bad(&format!("type {other}; save as float32, float64 or uint8"))),
     };
     Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
@@ -155,6 +196,47 @@ mod tests {
             write(&path, &x)?;
             let y = read(&path, None)?;
             assert_eq!(y.to_dtype(DType::F32)?.to_vec2::<f32>()?, x.to_vec2::<f32>()?, "{name}");
+        }
+        Ok(())
+    }
+
+    fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+        fs::write(path, bytes).map_err(Error::io("write", path))
+    }
+
+    #[test]
+    fn an_array_of_an_archive_is_picked_by_name() -> Result<()> {
+        let dir = tempfile::tempdir().map_err(Error::io("create", "temp"))?;
+        let path = dir.path().join("two.safetensors");
+        let (x, y) = (Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?, Tensor::new(&[3u8, 4], &Device::Cpu)?);
+        let both = BTreeMap::from([("x".to_string(), x), ("y".to_string(), y)]);
+        write_tensors(&path, &both, HashMap::new())?;
+        let named = |name: &str| PathBuf::from(format!("{}:{name}", path.display()));
+        assert_eq!(read(&named("x"), None)?.to_vec2::<f64>()?, [[1.0, 2.0]]);
+        // A list is points of a line; --key and :NAME are the same.
+        assert_eq!(read(&named("y"), None)?.to_vec2::<f64>()?, [[3.0], [4.0]]);
+        assert_eq!(read(&path, Some("y"))?.dims(), [2, 1]);
+        for (path, words) in [(path.clone(), "found 2 (x, y)"), (named("z"), "unknown array 'z'")] {
+            let message = read(&path, None).expect_err("not one array").to_string();
+            assert!(message.contains(words), "{message}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_are_no_samples_is_refused_by_name() -> Result<()> {
+        let dir = tempfile::tempdir().map_err(Error::io("create", "temp"))?;
+        let at = |name: &str| dir.path().join(name);
+        write(
+            &at("nan.npy"),
+            &Tensor::new(&[[0f64, 1.0], [2.0, f64::NAN], [f64::INFINITY, 0.0]], &Device::Cpu)?,
+        )?;
+        write_bytes(&at("grid.png"), b"whatever")?;
+        write_bytes(&at("x.csv"), b"1,2")?;
+        let cases = [("nan.npy", "row 1 (2 such rows)"), ("grid.png", "single picture"), ("x.csv", ".npz")];
+        for (name, words) in cases.into_iter().chain([("gone.npy", "gone.npy")]) {
+            let message = read(&at(name), None).expect_err("no samples").to_string();
+            assert!(message.contains(words) && message.contains(name), "{message}");
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! | [`sde`]        | `dx = f dt + g dW`: Euler–Maruyama, Stratonovich Heun                          |
 //! | [`mcmc`]       | ULA, MALA, and how well a chain has mixed                                     |
 //! | [`likelihood`] | log p along an ODE, log Z by AIS or quadrature, importance-weighted bounds    |
-//! | [`ot`]         | exact assignment, Wasserstein distances, their sliced form                    |
+//! | [`ot`]         | exact assignment, Wasserstein, sliced, entropic transport                     |
 //! | [`schedule`]   | noise schedules of diffusion and paths of interpolants                        |
 //! | [`transport`]  | from noise to data in the data's scale: the frame of samplers                 |
 //! | [`counted`]    | network evaluations, counted and never declared                               |

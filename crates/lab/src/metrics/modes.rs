@@ -14,11 +14,37 @@
 //!
 //! Source: Metz et al. (2017), arXiv:1611.02163, for counting modes; the masses follow Carbone et al. (2023).
 
-use genzoo_core::Modes;
+use genzoo_core::{Better, Error, Modes, Result};
 use genzoo_numerics::special::normal_cdf;
 
+use super::case::{Case, Measured};
 use super::points::Points;
 use super::two_sample::Estimate;
+use super::{MetricInfo, Rows};
+
+pub(super) static METRICS: [MetricInfo; 2] = [
+    MetricInfo {
+        name: "mode_coverage",
+        summary: "number of modes that get at least a tenth of their mass",
+        unit: "modes",
+        better: Better::Higher,
+        rows: Rows::Points,
+    },
+    MetricInfo {
+        name: "mode_error",
+        summary: "total variation between the shares of the modes and their true masses",
+        unit: "1",
+        better: Better::Lower,
+        rows: Rows::Points,
+    },
+];
+
+pub(super) fn measure(case: &Case) -> Result<Vec<Measured>> {
+    let modes = case.modes.ok_or_else(|| Error::Unsupported("these data have no known modes".into()))?;
+    let (shares, n) = (shares(case.fake, modes), case.fake.len());
+    let both = [coverage(&shares, modes, n), mass_error(&shares, modes, n)];
+    Ok(both.map(|e| Measured::of(e, case.real, case.fake)).to_vec())
+}
 
 /// A mode is covered if it gets this part of its mass.
 const COVERED: f64 = 0.1;

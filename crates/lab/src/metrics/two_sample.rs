@@ -1,9 +1,11 @@
-//! The two-sample U-statistic of a kernel, with its standard error: the core of MMD² and of the energy distance.
+//! The two-sample statistic of a kernel, with its standard error: the core of MMD², KID and the energy distance.
 //!
 //! ```text
 //! U = 1/(m(m−1)) Σ_{i≠j} k(x_i, x_j) + 1/(n(n−1)) Σ_{i≠j} k(y_i, y_j) − 2/(mn) Σ_{ij} k(x_i, y_j)
+//! V = 1/m² Σ_{ij} k(x_i, x_j) + 1/n² Σ_{ij} k(y_i, y_j) − 2/(mn) Σ_{ij} k(x_i, y_j)
 //! ```
-//! It is unbiased for `E k(X,X') + E k(Y,Y') − 2 E k(X,Y)`. Its variance by Hoeffding's decomposition, to second order:
+//! U is unbiased for `E k(X,X') + E k(Y,Y') − 2 E k(X,Y)` and may be negative; V is the squared distance between the
+//! two empirical laws and never is. Their variance by Hoeffding's decomposition, to second order:
 //!
 //! ```text
 //! Var U = 4 Var(a)/m + 4 Var(b)/n + D        a(x) = E k(x,X') − E k(x,Y),   b(y) = E k(y,Y') − E k(y,X)
@@ -14,116 +16,136 @@
 //!
 //! Source: Gretton et al. (2012), JMLR 13, Lemma 6 and Appendix A; Serfling (1980), §5.2 for the variance.
 
-use genzoo_core::Result;
+use genzoo_core::{Error, Result};
 
-use super::points::{Points, for_each_row};
+use super::points::{Pairing, Points, for_each_block, for_each_pair_block};
 
 /// A value with one standard error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The value.
     pub value: f64,
-    /// One standard error.
+    /// One standard error; NaN where none is known.
     pub stderr: f64,
 }
 
-/// Kernel means within one sample, for `K` kernels at once.
-#[derive(Clone, Debug)]
-pub struct Within<const K: usize> {
-    /// Per point, the mean of `k` to all others.
-    means: Vec<[f64; K]>,
-    /// Mean of `k²` over pairs.
-    squares: [f64; K],
+/// The U- and the V-statistic of one kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TwoSample {
+    /// Without the diagonal: unbiased.
+    pub unbiased: Estimate,
+    /// With it: never negative for a positive kernel. The error is that of U, from which it differs by O(1/n) of it.
+    pub biased: Estimate,
 }
 
-/// Kernel means between two samples.
-struct Between<const K: usize> {
-    rows: Vec<[f64; K]>,
-    columns: Vec<[f64; K]>,
-    squares: [f64; K],
-}
-
-/// Within one sample.
+/// Both statistics of the kernel `k(pairing(x, y))`; `diagonal` is `k(x, x)`, where it is the same for all points.
 ///
 /// # Errors
-/// If a tensor operation fails.
-pub fn within<const K: usize>(x: &Points, kernels: impl Fn(f64) -> [f64; K] + Sync) -> Result<Within<K>> {
-    let sums = for_each_row(x, x, |i, r| {
-        let (before, after) = (&r[..i], &r[i + 1..]);
-        means(before.iter().chain(after), &kernels)
-    })?;
-    let squares = average(sums.iter().map(|s| s.1));
-    Ok(Within { means: sums.into_iter().map(|s| s.0).collect(), squares })
-}
-
-fn between<const K: usize>(
+/// If the dimensions differ or a sample has fewer than two points.
+pub fn two_sample(
     x: &Points,
     y: &Points,
-    kernels: &(impl Fn(f64) -> [f64; K] + Sync),
-) -> Result<Between<K>> {
-    let rows = for_each_row(x, y, |_, r| means(r.iter(), kernels))?;
-    let columns = for_each_row(y, x, |_, r| means(r.iter(), kernels).0)?;
-    let squares = average(rows.iter().map(|s| s.1));
-    Ok(Between { rows: rows.into_iter().map(|s| s.0).collect(), columns, squares })
-}
-
-/// Means of `k` and of `k²` over some squared distances.
-fn means<'a, const K: usize>(
-    squared: impl Iterator<Item = &'a f64>,
-    kernels: &impl Fn(f64) -> [f64; K],
-) -> ([f64; K], [f64; K]) {
-    let (mut first, mut second, mut n) = ([0.0; K], [0.0; K], 0u64);
-    for &r in squared {
-        for (c, k) in kernels(r).into_iter().enumerate() {
-            first[c] += k;
-            second[c] += k * k;
-        }
-        n += 1;
+    pairing: Pairing,
+    kernel: impl Fn(f64) -> f64 + Sync,
+    diagonal: f64,
+) -> Result<TwoSample> {
+    if x.len() < 2 || y.len() < 2 {
+        return Err(Error::data("samples", "at least 2 rows each", x.len().min(y.len())));
     }
-    (first.map(|s| s / n as f64), second.map(|s| s / n as f64))
+    let (xx, yy) = (Within::new(x, pairing, &kernel)?, Within::new(y, pairing, &kernel)?);
+    let unbiased = estimate(&xx, &yy, &Between::new(x, y, pairing, &kernel)?);
+    // m² terms are m(m − 1) off the diagonal and m on it.
+    let shift = |w: &Within| (diagonal - mean(&w.means)) / w.means.len() as f64;
+    let biased = Estimate { value: unbiased.value + shift(&xx) + shift(&yy), ..unbiased };
+    Ok(TwoSample { unbiased, biased })
 }
 
-fn average<const K: usize>(values: impl ExactSizeIterator<Item = [f64; K]>) -> [f64; K] {
-    let n = values.len() as f64;
-    let mut sum = [0.0; K];
-    for v in values {
-        for c in 0..K {
-            sum[c] += v[c];
+/// Kernel means within one sample.
+struct Within {
+    /// Per point, the mean of `k` to all others.
+    means: Vec<f64>,
+    /// Mean of `k²` over pairs.
+    square: f64,
+}
+
+/// Kernel means between two samples: per point of the first, per point of the second, and the mean of `k²`.
+struct Between {
+    rows: Vec<f64>,
+    columns: Vec<f64>,
+    square: f64,
+}
+
+impl Within {
+    fn new(x: &Points, pairing: Pairing, kernel: &(impl Fn(f64) -> f64 + Sync)) -> Result<Self> {
+        // Each pair is seen once and counts for both of its points.
+        let parts = for_each_pair_block(x, pairing, |block| {
+            let (mut sums, mut square) = (vec![0.0; block.width], 0.0);
+            for (i, row) in block.rows() {
+                let at = i - block.from;
+                let mut own = 0.0;
+                for (sum, &r) in sums[at + 1..].iter_mut().zip(&row[at + 1..]) {
+                    let k = kernel(r);
+                    *sum += k;
+                    own += k;
+                    square += k * k;
+                }
+                sums[at] += own;
+            }
+            (block.from, sums, square)
+        })?;
+        let (mut means, mut square) = (vec![0.0; x.len()], 0.0);
+        for (from, sums, part) in parts {
+            means[from..].iter_mut().zip(sums).for_each(|(m, s)| *m += s);
+            square += part;
         }
+        let others = (x.len() - 1) as f64;
+        means.iter_mut().for_each(|m| *m /= others);
+        Ok(Self { means, square: 2.0 * square / (x.len() as f64 * others) })
     }
-    sum.map(|s| s / n)
 }
 
-/// The U-statistics of `K` kernels of the squared distance, given the kernel means within `x` and within `y`.
-///
-/// # Errors
-/// If the dimensions differ.
-pub fn u_statistics<const K: usize>(
-    (x, xx): (&Points, &Within<K>),
-    (y, yy): (&Points, &Within<K>),
-    kernels: impl Fn(f64) -> [f64; K] + Sync,
-) -> Result<[Estimate; K]> {
-    let xy = between(x, y, &kernels)?;
-    Ok(std::array::from_fn(|c| estimate(xx, yy, &xy, c)))
+impl Between {
+    fn new(x: &Points, y: &Points, pairing: Pairing, kernel: &(impl Fn(f64) -> f64 + Sync)) -> Result<Self> {
+        let parts = for_each_block(x, y, pairing, |block| {
+            let (mut rows, mut columns, mut square) = (Vec::new(), vec![0.0; block.width], 0.0);
+            for (_, row) in block.rows() {
+                let mut own = 0.0;
+                for (sum, &r) in columns.iter_mut().zip(row) {
+                    let k = kernel(r);
+                    *sum += k;
+                    own += k;
+                    square += k * k;
+                }
+                rows.push(own);
+            }
+            (rows, columns, square)
+        })?;
+        let (m, n) = (x.len() as f64, y.len() as f64);
+        let (mut rows, mut columns, mut square) = (Vec::with_capacity(x.len()), vec![0.0; y.len()], 0.0);
+        for (own, sums, part) in parts {
+            rows.extend(own.into_iter().map(|s| s / n));
+            columns.iter_mut().zip(sums).for_each(|(c, s)| *c += s);
+            square += part;
+        }
+        columns.iter_mut().for_each(|c| *c /= m);
+        Ok(Self { rows, columns, square: square / (m * n) })
+    }
 }
 
-fn estimate<const K: usize>(xx: &Within<K>, yy: &Within<K>, xy: &Between<K>, c: usize) -> Estimate {
+fn estimate(xx: &Within, yy: &Within, xy: &Between) -> Estimate {
     let (m, n) = (xx.means.len() as f64, yy.means.len() as f64);
-    let column = |v: &[[f64; K]]| -> Vec<f64> { v.iter().map(|v| v[c]).collect() };
-    let (wx, wy, rows, columns) =
-        (column(&xx.means), column(&yy.means), column(&xy.rows), column(&xy.columns));
-    let value = mean(&wx) + mean(&wy) - 2.0 * mean(&rows);
+    let value = mean(&xx.means) + mean(&yy.means) - 2.0 * mean(&xy.rows);
     let difference = |w: &[f64], b: &[f64]| -> Vec<f64> { w.iter().zip(b).map(|(w, b)| w - b).collect() };
-    let projected =
-        4.0 * variance(&difference(&wx, &rows)) / m + 4.0 * variance(&difference(&wy, &columns)) / n;
+    let projected = 4.0 * variance(&difference(&xx.means, &xy.rows)) / m
+        + 4.0 * variance(&difference(&yy.means, &xy.columns)) / n;
     // The variance of the doubly centred kernel: E k² − E m(x)² − E m(y)² + (E k)².
     let centred = |square: f64, r: &[f64], q: &[f64]| {
         let spread = population_variance(r) + population_variance(q);
         (square - mean(r).powi(2) - spread).max(0.0)
     };
-    let degenerate = 2.0 * centred(xx.squares[c], &wx, &wx) / (m * (m - 1.0))
-        + 2.0 * centred(yy.squares[c], &wy, &wy) / (n * (n - 1.0))
-        + 4.0 * centred(xy.squares[c], &rows, &columns) / (m * n);
+    let degenerate = 2.0 * centred(xx.square, &xx.means, &xx.means) / (m * (m - 1.0))
+        + 2.0 * centred(yy.square, &yy.means, &yy.means) / (n * (n - 1.0))
+        + 4.0 * centred(xy.square, &xy.rows, &xy.columns) / (m * n);
     Estimate { value, stderr: (projected - degenerate).max(degenerate).sqrt() }
 }
 
@@ -145,12 +167,12 @@ mod tests {
     use super::*;
     use crate::metrics::points::tests::{normal, of, permuted};
 
-    fn kernel(r: f64) -> [f64; 1] {
-        [(-0.5 * r).exp()]
+    fn both(x: &Points, y: &Points) -> Result<TwoSample> {
+        two_sample(x, y, Pairing::SquaredDistance, |r| (-0.5 * r).exp(), 1.0)
     }
 
     fn u(x: &Points, y: &Points) -> Result<Estimate> {
-        Ok(u_statistics((x, &within(x, kernel)?), (y, &within(y, kernel)?), kernel)?[0])
+        Ok(both(x, y)?.unbiased)
     }
 
     #[test]
@@ -158,18 +180,21 @@ mod tests {
         let (x, y) = (normal(17, 3, 1.0, 0.4, 1), normal(11, 3, 1.3, 0.0, 2));
         let k =
             |a: &[f64], b: &[f64]| (-0.5 * a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>()).exp();
-        let mut want = 0.0;
-        for (p, q, same) in [(&x, &x, true), (&y, &y, true), (&x, &y, false)] {
-            let (mut sum, mut count) = (0.0, 0.0);
-            for i in 0..p.len() {
-                for j in (0..q.len()).filter(|&j| !(same && i == j)) {
-                    sum += k(p.row(i), q.row(j));
-                    count += 1.0;
+        let got = both(&x, &y)?;
+        for (diagonal, got) in [(false, got.unbiased), (true, got.biased)] {
+            let mut want = 0.0;
+            for (p, q, same) in [(&x, &x, true), (&y, &y, true), (&x, &y, false)] {
+                let (mut sum, mut count) = (0.0, 0.0);
+                for i in 0..p.len() {
+                    for j in (0..q.len()).filter(|&j| diagonal || !(same && i == j)) {
+                        sum += k(p.row(i), q.row(j));
+                        count += 1.0;
+                    }
                 }
+                want += if same { 1.0 } else { -2.0 } * sum / count;
             }
-            want += if same { 1.0 } else { -2.0 } * sum / count;
+            assert!((got.value - want).abs() < 1e-14);
         }
-        assert!((u(&x, &y)?.value - want).abs() < 1e-14);
         Ok(())
     }
 
@@ -181,9 +206,10 @@ mod tests {
             assert!((p.value - q.value).abs() < 1e-14 && (p.stderr / q.stderr - 1.0).abs() < 1e-9);
         }
         // On two copies of one sample the diagonal of the cross term is all that remains: −2/n (1 − mean k).
-        let w = within(&x, kernel)?;
-        let k = mean(&w.means.iter().map(|m| m[0]).collect::<Vec<_>>());
-        assert!((u(&x, &x)?.value + 2.0 / 60.0 * (1.0 - k)).abs() < 1e-14);
+        let k = mean(&Within::new(&x, Pairing::SquaredDistance, &|r: f64| (-0.5 * r).exp())?.means);
+        let same = both(&x, &permuted(&x, 3))?;
+        assert!((same.unbiased.value + 2.0 / 60.0 * (1.0 - k)).abs() < 1e-14);
+        assert!(same.biased.value.abs() < 1e-14);
         assert!(u(&of(&[&[0.0], &[0.0]]), &of(&[&[0.0], &[0.0]]))?.value.abs() < 1e-15);
         Ok(())
     }

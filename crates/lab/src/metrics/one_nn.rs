@@ -1,0 +1,207 @@
+//! The nearest-neighbour two-sample test: can a point's sample be told from its nearest neighbour's?
+//!
+//! ```text
+//! accuracy = share of the points of both samples together whose nearest other point is of the same sample
+//! ```
+//! One half where the laws agree, one where they do not touch; below one half the fake points sit on the real ones
+//! (memorised data: every fake point is the nearest neighbour of the real one it copies). Points at one distance share
+//! the vote.
+//!
+//! `one_nn_p` is the p-value against "the laws agree", large accuracies counting as evidence: labels are exchangeable
+//! then, and given the graph of nearest neighbours the mean and variance of the count over all relabellings are exact,
+//!
+//! ```text
+//! E T = N p₂     Var T = N p₂ + M p₂ + S p₃ + (N(N−1) − M − S) p₂₂ − (N p₂)²
+//! ```
+//! with N points, M of them in mutual pairs, S ordered pairs of edges that share one point, and p₂, p₃, p₂₂ the chances
+//! that two points, three points, or both of two disjoint pairs agree in their labels. The count is treated as normal.
+//!
+//! The standard error of the accuracy: the spread over quarters, see `resample`.
+//!
+//! Source: Schilling (1986), JASA 81; Henze (1988), Ann. Statist. 16; Lopez-Paz & Oquab (2017), arXiv:1610.06545.
+
+use genzoo_core::{Better, Error, Result};
+use genzoo_numerics::special::normal_cdf;
+
+use super::case::{Case, Measured};
+use super::points::{Pairing, Points, for_each_row};
+use super::resample::standard_errors;
+use super::two_sample::Estimate;
+use super::{MetricInfo, Rows};
+
+pub(super) static METRICS: [MetricInfo; 2] = [
+    MetricInfo {
+        name: "one_nn_accuracy",
+        summary: "nearest-neighbour two-sample test: 0.5 where the laws agree, less where data are copied",
+        unit: "1",
+        better: Better::Lower,
+        rows: Rows::OnRequest,
+    },
+    MetricInfo {
+        name: "one_nn_p",
+        summary: "its p-value: the chance of so large an accuracy if the laws agree",
+        unit: "1",
+        better: Better::Higher,
+        rows: Rows::OnRequest,
+    },
+];
+
+pub(super) fn measure(case: &Case) -> Result<Vec<Measured>> {
+    let (x, y) = case.pairs();
+    let votes = Votes::of(&x, &y)?;
+    let accuracy = |x: &Points, y: &Points| Ok([Votes::of(x, y)?.accuracy()]);
+    let [stderr] = standard_errors(&x, &y, 5, &case.noise.fork("one_nn"), accuracy)?;
+    let values =
+        [Estimate { value: votes.accuracy(), stderr }, Estimate { value: votes.p_value(), stderr: f64::NAN }];
+    Ok(values.map(|e| Measured::of(e, &x, &y)).to_vec())
+}
+
+/// Per point of both samples together, real ones first: its nearest other point and the share of the votes for its
+/// own sample.
+pub struct Votes {
+    nearest: Vec<usize>,
+    own: Vec<f64>,
+    real: usize,
+}
+
+impl Votes {
+    /// Asks every point.
+    ///
+    /// # Errors
+    /// If the dimensions differ or there are fewer than four points.
+    pub fn of(real: &Points, fake: &Points) -> Result<Self> {
+        if real.dims() != fake.dims() || real.len() + fake.len() < 4 {
+            let got = format!("{} × {} and {} × {}", real.len(), real.dims(), fake.len(), fake.dims());
+            return Err(Error::data("samples", "at least 4 rows together, of one dimension", got));
+        }
+        let (all, n) = (real.and(fake), real.len());
+        let votes = for_each_row(&all, &all, Pairing::SquaredDistance, |i, row| {
+            let (mut best, mut at, mut same, mut ties) = (f64::INFINITY, 0, 0u32, 0u32);
+            for (j, &r) in row.iter().enumerate() {
+                if r > best || j == i {
+                    continue;
+                }
+                if r < best {
+                    (best, at, same, ties) = (r, j, 0, 0);
+                }
+                ties += 1;
+                same += u32::from((j < n) == (i < n));
+            }
+            (at, f64::from(same) / f64::from(ties.max(1)))
+        })?;
+        let (nearest, own) = votes.into_iter().unzip();
+        Ok(Self { nearest, own, real: n })
+    }
+
+    /// Of all points.
+    pub fn accuracy(&self) -> f64 {
+        self.own.iter().sum::<f64>() / self.own.len() as f64
+    }
+
+    /// Of the real points, and of the fake ones.
+    pub fn accuracies(&self) -> (f64, f64) {
+        let (real, fake) = self.own.split_at(self.real);
+        (real.iter().sum::<f64>() / real.len() as f64, fake.iter().sum::<f64>() / fake.len() as f64)
+    }
+
+    /// The chance of so large an accuracy if labels are exchangeable.
+    pub fn p_value(&self) -> f64 {
+        let (mean, variance) = self.moments();
+        let count = self.own.iter().sum::<f64>();
+        if variance > 0.0 { normal_cdf((mean - count) / variance.sqrt()) } else { 1.0 }
+    }
+
+    /// Mean and variance of the count over all relabellings.
+    fn moments(&self) -> (f64, f64) {
+        let all = self.nearest.len();
+        let falling = |n: usize, k: usize| (0..k).map(|i| n as f64 - i as f64).product::<f64>();
+        let (n, m) = (self.real, all - self.real);
+        let chance = |k: usize| (falling(n, k) + falling(m, k)) / falling(all, k);
+        let (p2, p3) = (chance(2), chance(3));
+        let p22 = chance(4) + 2.0 * falling(n, 2) * falling(m, 2) / falling(all, 4);
+        let mutual = (0..all).filter(|&i| self.nearest[self.nearest[i]] == i).count() as f64;
+        let mut into = vec![0.0; all];
+        self.nearest.iter().for_each(|&j| into[j] += 1.0);
+        let total = all as f64;
+        let sharing = into.iter().map(|c| c * (c - 1.0)).sum::<f64>() + 2.0 * (total - mutual);
+        let apart = total * (total - 1.0) - mutual - sharing;
+        let square = total * p2 + mutual * p2 + sharing * p3 + apart * p22;
+        (total * p2, square - (total * p2).powi(2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::points::tests::{normal, of, permuted};
+    use crate::metrics::two_sample::{mean, variance};
+    use genzoo_core::Noise;
+
+    #[test]
+    fn by_hand_on_a_line() -> Result<()> {
+        // Neighbours: 0→1, 1→0, 5→5.5, 5.5→5, 9→5.5: real 0, 1, 5 and fake 5.5, 9.
+        let votes = Votes::of(&of(&[&[0.0], &[1.0], &[5.0]]), &of(&[&[5.5], &[9.0]]))?;
+        assert_eq!(votes.nearest, [1, 0, 3, 2, 3]);
+        assert_eq!((votes.accuracy(), votes.accuracies()), (0.6, (2.0 / 3.0, 0.5)));
+        Ok(())
+    }
+
+    #[test]
+    fn copies_are_told_by_an_accuracy_of_nought() -> Result<()> {
+        let x = normal(50, 20, 1.0, 0.0, 1);
+        let votes = Votes::of(&x, &permuted(&x, 2))?;
+        assert_eq!(votes.accuracy(), 0.0);
+        assert!(votes.p_value() > 0.999);
+        Ok(())
+    }
+
+    /// The moments against every relabelling of seven points.
+    #[test]
+    fn the_moments_are_those_of_all_relabellings() -> Result<()> {
+        let (x, y) = (normal(3, 2, 1.0, 0.0, 1), normal(4, 2, 1.0, 0.0, 2));
+        let votes = Votes::of(&x, &y)?;
+        let mut counts = Vec::new();
+        for labels in 0u32..1 << 7 {
+            if labels.count_ones() == 3 {
+                let of = |i: usize| labels >> i & 1;
+                counts.push((0..7).filter(|&i| of(i) == of(votes.nearest[i])).count() as f64);
+            }
+        }
+        let (m, v) = votes.moments();
+        let spread = variance(&counts) * (counts.len() - 1) as f64 / counts.len() as f64;
+        assert!((m - mean(&counts)).abs() < 1e-12 && (v - spread).abs() < 1e-12, "{v} {spread}");
+        Ok(())
+    }
+
+    /// Under the null p is uniform: its mean is ½ and a tenth lies below 0.1.
+    #[test]
+    fn the_p_value_is_uniform_where_the_laws_agree_and_small_where_not() -> Result<()> {
+        let runs = 300;
+        let p: Vec<f64> = (0..runs)
+            .map(|run| {
+                Ok(Votes::of(&normal(50, 3, 1.0, 0.0, 2 * run), &normal(40, 3, 1.0, 0.0, 2 * run + 1))?
+                    .p_value())
+            })
+            .collect::<Result<_>>()?;
+        let below = p.iter().filter(|p| **p < 0.1).count() as f64 / runs as f64;
+        assert!((mean(&p) - 0.5).abs() < 4.0 / (12.0 * runs as f64).sqrt() + 0.03, "{}", mean(&p));
+        assert!((below - 0.1).abs() < 4.0 * (0.09 / runs as f64).sqrt(), "{below}");
+        assert!(Votes::of(&normal(100, 3, 1.0, 1.5, 1), &normal(100, 3, 1.0, 0.0, 2))?.p_value() < 1e-4);
+        Ok(())
+    }
+
+    #[test]
+    fn the_standard_error_is_the_spread_over_samples() -> Result<()> {
+        let (mut values, mut errors) = (Vec::new(), Vec::new());
+        let (settings, noise) = (crate::metrics::Settings::default(), Noise::new(0));
+        for run in 0..150 {
+            let (x, y) = (normal(100, 2, 1.0, 1.0, 2 * run), normal(100, 2, 1.0, 0.0, 2 * run + 1));
+            let e = measure(&Case::new(&x, &y, &settings, &noise))?[0].estimate;
+            values.push(e.value);
+            errors.push(e.stderr);
+        }
+        let ratio = mean(&errors) / variance(&values).sqrt();
+        assert!((0.65..1.7).contains(&ratio), "stated over true error {ratio}");
+        Ok(())
+    }
+}

@@ -113,6 +113,10 @@ fn mistakes_are_named_and_cost_nothing() {
         (&["compare", "/nowhere.npy", "/nowhere.npy"], "/nowhere.npy"),
         (&["check", "nobody"], "unknown model 'nobody'"),
         (&["data", "fetch", "moonz"], "moonz"),
+        (&["judge", "eval", "mnits"], "did you mean 'mnist'?"),
+        (&["judge", "eval", "inception"], "none are bundled"),
+        (&["judge", "eval", "glyphs", "--weights", "/nowhere.safetensors"], "/nowhere.safetensors"),
+        (&["judge", "train", "mnist", "--out", out], "mnist"),
         (&["frobnicate"], "unrecognized subcommand"),
         (&["list", "everything"], "invalid value"),
     ];

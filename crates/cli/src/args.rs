@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// Data sets: list, fetch, verify, show
     #[command(subcommand)]
     Data(Data),
+    /// The classifiers whose features judge images: train, eval
+    #[command(subcommand)]
+    Judge(Judge),
     /// The self-test kit for the author of a model
     Check(Check),
     /// Completions for a shell
@@ -319,6 +322,44 @@ pub(crate) enum Data {
         #[arg(short, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         n: u32,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Judge {
+    /// Train a judge anew and examine it on the validation split
+    Train(JudgeTrain),
+    /// How often a judge is right
+    Eval(JudgeEval),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  genzoo judge train mnist --data-dir ~/mnist --out mnist.safetensors")]
+pub(crate) struct JudgeTrain {
+    /// Judge: mnist or glyphs
+    pub(crate) judge: String,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Train this many steps instead of the recipe's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) steps: Option<u64>,
+    /// Weights to write
+    #[arg(long, short, value_name = "FILE.safetensors")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JudgeEval {
+    /// Judge: mnist or glyphs
+    pub(crate) judge: String,
+    /// Weights that `judge train` wrote; those of the binary if not given
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) weights: Option<PathBuf>,
+    /// On the test split, which chose nothing, instead of the validation split
+    #[arg(long)]
+    pub(crate) test: bool,
 }
 
 #[derive(Args, Debug)]

@@ -12,6 +12,7 @@ mod check;
 mod compare;
 mod data;
 mod eval;
+mod judge;
 mod list;
 mod machine;
 mod output;
@@ -89,6 +90,7 @@ fn dispatch(cli: Cli, registry: Registry, out: Output) -> anyhow::Result<i32> {
         Command::Bench(a) => bench::command(a, registry, &out, &open),
         Command::Report(a) => report::command(a, &out),
         Command::Data(a) => data::command(a, &out, &open),
+        Command::Judge(a) => judge::command(a, &out, &open),
         Command::Check(a) => check::command(a, registry, &out),
         Command::Completions { shell } => {
             let mut text = Vec::new();

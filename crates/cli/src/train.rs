@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use genzoo_core::checkpoint::Checkpoint;
 use genzoo_core::{
-    Control, Dataset, Device, Entry, Error, Model, Need, Noise, Recipe, Result, Split, TrainConfig, Trainer,
-    Turn,
+    Control, Dataset, Device, Entry, Error, Family, Model, Need, Noise, Recipe, Result, Split, TrainConfig,
+    Trainer, Turn,
 };
 use genzoo_lab::row::TrainStats;
 use serde_json::json;
@@ -104,7 +104,10 @@ pub(crate) fn resolve(entry: &Entry, data: &dyn Dataset, how: &How) -> Result<Re
         if !(seconds > 0.0 && seconds.is_finite()) {
             return Err(Error::config("--seconds", "a number > 0", seconds));
         }
-        recipe.train.insert("seconds".into(), Value::Float(seconds));
+        // A reference model is fitted to its end, whatever the others may cost.
+        if entry.info.family != Family::Baseline {
+            recipe.train.insert("seconds".into(), Value::Float(seconds));
+        }
     }
     if how.examples.is_some() {
         recipe.train.insert("seconds".into(), Value::Float(0.0));
@@ -141,12 +144,14 @@ pub(crate) fn train(job: Job<'_>, out: &Output) -> Result<Outcome> {
     }
     let folder = RunFolder::open(job.folder, job.resume)?;
     let seconds = (config.seconds > 0.0).then_some(config.seconds);
+    // Nor does a reference model count examples.
+    let examples = job.examples.filter(|_| job.entry.info.family != Family::Baseline);
     let earlier = folder.record()?;
     let mut record =
         run::new_record(job.entry, job.data, job.seed, config.steps, seconds, job.recipe.clone())?;
     record.parameters = Some(model.params().count() as u64);
-    record.examples = job.examples;
-    let derived = seconds.is_some() || job.examples.is_some();
+    record.examples = examples;
+    let derived = seconds.is_some() || examples.is_some();
     if let Some(old) = &earlier {
         agree(old, &record, job.folder)?;
         match old.status {
@@ -159,7 +164,7 @@ pub(crate) fn train(job: Job<'_>, out: &Output) -> Result<Outcome> {
         if derived || old.steps > config.steps {
             record.steps = old.steps;
         }
-    } else if let Some(n) = job.examples {
+    } else if let Some(n) = examples {
         record.steps = steps_for(model.as_ref(), config.batch, job.data, n);
     } else if let Some(s) = seconds {
         let probe = run::build(job.entry, &job.recipe, job.data.spec(), job.seed, job.device)?;

@@ -14,8 +14,9 @@ pub(crate) struct Registry {
     own: &'static [Entry],
 }
 
-/// The families of this repository.
+/// The families of this repository, after the reference models.
 pub(crate) const FAMILIES: &[&[Entry]] = &[
+    genzoo_lab::baseline::MODELS,
     genzoo_ebm::MODELS,
     genzoo_vae::MODELS,
     genzoo_gan::MODELS,

@@ -218,8 +218,19 @@ pub fn read_tensors(
             ),
         ));
     }
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let parsed = SafeTensors::deserialize(&bytes)
+    parse_tensors(&fs::read(path).map_err(Error::io("read", path))?, path, device)
+}
+
+/// As [`read_tensors`], of bytes already at hand; `path` names them in messages.
+///
+/// # Errors
+/// As [`read_tensors`].
+pub fn parse_tensors(
+    bytes: &[u8],
+    path: &Path,
+    device: &Device,
+) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
+    let parsed = SafeTensors::deserialize(bytes)
         .map_err(|e| Error::file(path, format!("not a whole safetensors file: {e}")))?;
     if parsed.len() > MAX_TENSORS {
         return Err(Error::file(
@@ -227,7 +238,7 @@ pub fn read_tensors(
             format!("expected at most {MAX_TENSORS} tensors, found {}", parsed.len()),
         ));
     }
-    let (_, meta) = SafeTensors::read_metadata(&bytes).map_err(|e| Error::file(path, e.to_string()))?;
+    let (_, meta) = SafeTensors::read_metadata(bytes).map_err(|e| Error::file(path, e.to_string()))?;
     let metadata = meta.metadata().clone().unwrap_or_default();
     let mut tensors = BTreeMap::new();
     for (name, view) in parsed.iter() {

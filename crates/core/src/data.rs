@@ -137,6 +137,10 @@ pub trait Dataset: Send + Sync {
     fn truth(&self) -> Option<&dyn Truth> {
         None
     }
+    /// The share of each class in the training split, where it is known.
+    fn class_shares(&self) -> Option<Vec<f64>> {
+        None
+    }
     /// sha256 of what defines the rows: the files, or the name and version of the generator.
     fn sha256(&self) -> String;
 }

@@ -6,6 +6,7 @@ pub mod baseline;
 pub mod check;
 pub mod data;
 pub mod evaluate;
+pub mod judge;
 pub mod likelihood;
 pub mod metrics;
 pub mod pictures;

@@ -73,6 +73,9 @@ pub struct Row {
     /// The command that makes this row again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
+    /// sha256 of the judge in whose features images were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge_sha256: Option<String>,
 }
 
 /// How a row ended.

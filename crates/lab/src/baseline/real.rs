@@ -1,7 +1,7 @@
 //! `real`: the data themselves as a model. What it scores is what a perfect model would.
 //!
-//! Its samples are fresh draws from the exact law where it is known, else random rows of the training split (never
-//! test rows, which are the judge's). Its density is the exact one where it is known, else there is none.
+//! Its samples are fresh draws from the exact law where it is known, else random rows of the validation split: test rows
+//! are the judge's, and training rows would be copies. Its density is the exact one where it is known, else there is none.
 
 use genzoo_core::{
     Batch, DataSpec, Dataset, Density, DensityInfo, Draw, Error, Evidence, Family, LogProb, Model, ModelInfo,
@@ -18,7 +18,7 @@ static INFO: ModelInfo = ModelInfo {
 };
 static SAMPLERS: [SamplerInfo; 1] = [SamplerInfo {
     name: "data",
-    summary: "fresh rows, none of them from the test split",
+    summary: "fresh rows, none of them from the training or test split",
     defaults: Table::new,
 }];
 static DENSITIES: [DensityInfo; 1] =
@@ -95,9 +95,9 @@ impl Sampler for Rows<'_> {
             return truth.sample(draw, noise);
         }
         let spec: &DataSpec = self.data.spec();
-        let len = self.data.len(Split::Train).map_or(draw.n, |n| n as usize);
+        let len = self.data.len(Split::Validation).map_or(draw.n, |n| n as usize);
         if len == 0 {
-            return Err(Error::data("training rows", "at least one", 0));
+            return Err(Error::data("validation rows", "at least one", 0));
         }
         let x = (0..draw.n)
             .step_by(len)
@@ -106,7 +106,7 @@ impl Sampler for Rows<'_> {
                 let n = len.min(draw.n - start);
                 Ok(random_rows(
                     self.data,
-                    Split::Train,
+                    Split::Validation,
                     n,
                     &mut noise.fork("rows").at(noise.position() + i as u64),
                 )?

@@ -268,6 +268,22 @@ impl Dataset for Images {
         self.pixels.batch(split, rows, &items, &bytes, labels)
     }
 
+    fn class_shares(&self) -> Option<Vec<f64>> {
+        let train = &self.splits[Split::Train as usize];
+        let labels = self.stores[train.store].labels.as_ref()?;
+        let items: Vec<usize> = match &train.index {
+            Some(index) => index.iter().map(|i| *i as usize).collect(),
+            None => (0..labels.len()).collect(),
+        };
+        let mut counts = vec![0u64; self.spec.classes?];
+        for &i in &items {
+            if let Some(count) = counts.get_mut(usize::from(labels[i])) {
+                *count += 1;
+            }
+        }
+        Some(counts.into_iter().map(|c| c as f64 / items.len() as f64).collect())
+    }
+
     fn sha256(&self) -> String {
         self.sha256.clone()
     }

@@ -75,7 +75,7 @@ impl Mixture {
         let variance = nearest.iter().sum::<f64>() / (n * dims) as f64 + floor;
         let covariances = match full {
             true => (0..k * dims * dims)
-                .map(|i| if i % (dims * dims) % (dims + 1) == 0 { variance } else { 0.0 })
+                .map(|i| if (i % (dims * dims)).is_multiple_of(dims + 1) { variance } else { 0.0 })
                 .collect(),
             false => vec![variance; k * dims],
         };

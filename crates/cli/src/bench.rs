@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use genzoo_core::checkpoint::write_atomic;
 use genzoo_core::{Dataset, Entry, Error, Family, Model, Noise, TrainConfig};
-use genzoo_lab::evaluate::{EvalOptions, evaluate};
+use genzoo_lab::evaluate::{EvalOptions, evaluate, training_rows};
 use genzoo_lab::pictures::Gallery;
 use genzoo_lab::row::{self, Budget, Row, Status};
 use genzoo_lab::suite::{self, Suite};
@@ -143,8 +143,9 @@ impl Running<'_> {
             Outcome::Finished(record) | Outcome::Already(record) => record,
         };
         let trained = run::load(Registry::new(&[]).with(entry), &folder, None, &self.open.device)?;
-        let options =
+        let mut options =
             eval::options(trained.model.as_ref(), &record.recipe, self.suite.evaluation(judge.spec()))?;
+        options.training = Some(training_rows(data.as_ref())?);
         let mut row = self.judge(&trained, judge, &options)?;
         row.command = Some(record.command(entry, &folder));
         self.illustrate(trained.model.as_ref(), judge, &folder);
@@ -167,7 +168,8 @@ impl Running<'_> {
     /// The row `real`: what the data themselves score.
     fn reference(&self, judge: &dyn Dataset) -> anyhow::Result<Row> {
         let model = genzoo_lab::baseline::real(self.open.dataset(judge.name(), EVAL_SEED)?)?;
-        let options = self.suite.evaluation(judge.spec());
+        let options =
+            EvalOptions { training: Some(training_rows(judge)?), ..self.suite.evaluation(judge.spec()) };
         let spinner = self.out.spinner("real");
         let evaluation =
             evaluate(model.as_ref(), judge, &options, &mut |m| spinner.set_message(m.to_string()))?;
@@ -178,6 +180,8 @@ impl Running<'_> {
         row.likelihood = evaluation.likelihood;
         row.likelihoods = evaluation.likelihoods;
         row.quality = evaluation.quality;
+        row.judge_sha256 = evaluation.judge_sha256;
+        row.classes = evaluation.classes;
         row.sampling = evaluation.sampling;
         let folder = self.folder.join(row::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
         picture(&folder, &evaluation.samples)?;

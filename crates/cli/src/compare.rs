@@ -32,11 +32,14 @@ pub(crate) fn command(args: &Compare, out: &Output) -> anyhow::Result<i32> {
     if out.json() {
         out.print_json(&json!({
             "real": args.real, "fake": args.fake, "n_real": real.len(), "n_fake": fake.len(),
-            "features": features.name(), "k": settings.k, "bandwidth": found.bandwidth, "eps": found.eps,
+            "features": features.name(), "judge_sha256": features.judge().map(genzoo_lab::judge::Judge::sha256), "k": settings.k, "bandwidth": found.bandwidth, "eps": found.eps,
             "metrics": found.metrics.iter().map(entry).collect::<genzoo_core::Result<Map<_, _>>>()?,
         }))?;
     } else {
         out.print(&table(&found))?;
+        if let Some(judge) = features.judge() {
+            out.print(&format!("features of the judge {}, sha256 {}", features.name(), judge.sha256()))?;
+        }
     }
     Ok(0)
 }

@@ -2,7 +2,7 @@
 
 use genzoo_core::checkpoint::write_atomic;
 use genzoo_core::{Dataset, Error, Model, Recipe, Table};
-use genzoo_lab::evaluate::{EvalOptions, Evaluation, evaluate};
+use genzoo_lab::evaluate::{EvalOptions, Evaluation, evaluate, training_rows};
 use genzoo_lab::likelihood::{Choice, methods};
 use genzoo_lab::report::rank::Interval;
 use genzoo_lab::row::{Budget, Row, Status};
@@ -45,6 +45,8 @@ pub(crate) fn command(
         options.n_quality = n as usize;
     }
     let spinner = out.spinner(&trained.record.model);
+    let trained_on = open.dataset(&trained.record.dataset, trained.record.seed)?;
+    options.training = Some(training_rows(trained_on.as_ref())?);
     let evaluation = evaluate(trained.model.as_ref(), data.as_ref(), &options, &mut |m| {
         spinner.set_message(m.to_string())
     })?;
@@ -128,6 +130,8 @@ pub(crate) fn row(suite: &str, trained: &Trained, evaluation: Option<&Evaluation
         row.likelihood.clone_from(&e.likelihood);
         row.likelihoods.clone_from(&e.likelihoods);
         row.quality.clone_from(&e.quality);
+        row.judge_sha256.clone_from(&e.judge_sha256);
+        row.classes.clone_from(&e.classes);
         row.sampling.clone_from(&e.sampling);
         row.status = e.status;
         row.reason.clone_from(&e.reason);

@@ -14,8 +14,8 @@ use genzoo_core::{
 
 use crate::data::random_rows;
 use crate::likelihood::{self, Choice, DEGENERATE, Judged};
-use crate::metrics::{self, Features, Points, Reference, Rows, Score, Settings, find};
-use crate::row::{Likelihood, Sampling, Status};
+use crate::metrics::{self, Features, Judgement, Known, Points, Reference, Rows, Score, Settings, find};
+use crate::row::{Likelihood, Sampling, Share, Status};
 
 /// What to measure, and how much of it.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct EvalOptions {
     pub sampler: Option<(String, Table)>,
     /// The likelihoods to measure, the one to rank by first; none for the model's most trusted.
     pub likelihoods: Vec<Choice>,
+    /// Rows that the model was trained on, as [`training_rows`] gives them; without them memorisation is not measured.
+    pub training: Option<Tensor>,
 }
 
 impl Default for EvalOptions {
@@ -46,8 +48,21 @@ impl Default for EvalOptions {
             metrics: None,
             sampler: None,
             likelihoods: Vec::new(),
+            training: None,
         }
     }
+}
+
+/// Most training rows that memorisation is looked for in: the first ones, which every run sees.
+const TRAINING_ROWS: u64 = 5000;
+
+/// The rows of `data`, opened with the seed of the run, that memorisation is looked for in, `(n, event…)`.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn training_rows(data: &dyn Dataset) -> Result<Tensor> {
+    let n = data.len(Split::Train).map_or(TRAINING_ROWS, |len| len.min(TRAINING_ROWS));
+    Ok(data.rows(Split::Train, 0..n)?.x)
 }
 
 /// What came of it.
@@ -59,6 +74,10 @@ pub struct Evaluation {
     pub likelihoods: Vec<Likelihood>,
     /// Sample quality by metric.
     pub quality: Vec<(String, Measurement)>,
+    /// sha256 of the judge in whose features images were compared.
+    pub judge_sha256: Option<String>,
+    /// How often each class comes, as that judge names them.
+    pub classes: Vec<Share>,
     /// Speed of each sampler, the judged one first.
     pub sampling: Vec<Sampling>,
     /// Some of the samples, for pictures.
@@ -97,15 +116,15 @@ pub fn evaluate(
 
     progress("metrics");
     let bad = rows_not_finite(&samples)?;
-    let mut quality = Vec::new();
+    let (mut quality, mut classes) = (Vec::new(), Vec::new());
     if bad > 0 {
         reasons.push(format!("non_finite_samples ({bad} of {})", samples.dim(0)?));
     } else {
         let of_truth = |x: &Points| score_of(data, x)?.ok_or_else(|| Error::Unsupported("no score".into()));
         let score: Option<Score> =
             if metrics.contains(&"ksd2") && score_is_known(data)? { Some(&of_truth) } else { None };
-        let reference = reference(data, samples.dim(0)?, &metrics, score, options.seed, &noise)?;
-        quality = reference.judge(&features.of(&samples)?, score)?;
+        let reference = reference(data, samples.dim(0)?, &metrics, (features, score), options, &noise)?;
+        Judgement { quality, classes } = reference.judge(&samples, score)?;
     }
 
     let judged = likelihoods_of(model, data, options, clock.at(0.85), &noise, progress)?;
@@ -136,6 +155,8 @@ pub fn evaluate(
         likelihood: first.likelihood,
         likelihoods,
         quality,
+        judge_sha256: features.judge().map(|j| j.sha256().to_string()),
+        classes,
         sampling,
         samples: samples.narrow(0, 0, keep.min(samples.dim(0)?))?,
         status: if failed { Status::Failed } else { Status::Ok },
@@ -173,12 +194,12 @@ fn chosen_metrics<'a>(
     data: &dyn Dataset,
     features: Features,
 ) -> Result<Vec<&'a str>> {
-    let (image, judged) = (data.spec().image().is_some(), features != Features::Raw);
+    let (image, judged) = (data.spec().image().is_some(), features.judge().is_some());
     match &options.metrics {
         Some(names) => names.iter().map(|n| find(n).map(|m| m.name)).collect(),
         None => {
             let shown = |rows: Rows| match rows {
-                Rows::Samples => !judged,
+                Rows::Samples => true,
                 Rows::Points => !image,
                 Rows::Features => judged,
                 Rows::OnRequest => false,
@@ -328,17 +349,24 @@ fn reference(
     data: &dyn Dataset,
     n: usize,
     metrics: &[&str],
-    score: Option<Score>,
-    seed: u64,
+    (features, score): (Features, Option<Score>),
+    options: &EvalOptions,
     noise: &Noise,
 ) -> Result<Arc<Reference>> {
     /// What the reference is a function of.
     type Key = (String, Vec<u32>);
     static KEPT: Mutex<Vec<(Key, Arc<Reference>)>> = Mutex::new(Vec::new());
     // Two rows tell apart what name and hash may not: the same generator opened under another seed.
-    let rows = data.rows(Split::Test, 0..2)?.x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let first =
+        |x: &Tensor| x.narrow(0, 0, 2.min(x.dim(0)?))?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+    let mut rows = first(&data.rows(Split::Test, 0..2)?.x)?;
+    let mut trained = 0;
+    if let Some(training) = &options.training {
+        rows.extend(first(training)?);
+        trained = training.dim(0)?;
+    }
     let key: Key = (
-        format!("{} {} {n} {metrics:?} {seed}", data.name(), data.sha256()),
+        format!("{} {} {n} {metrics:?} {trained} {}", data.name(), data.sha256(), options.seed),
         rows.into_iter().map(f32::to_bits).collect(),
     );
     let lookup =
@@ -351,11 +379,17 @@ fn reference(
     let both = random_rows(data, Split::Test, 2 * n, &mut noise.fork("rows"))?.x;
     // Rows of a fixed set come in the order of their addresses, which need not be random.
     let both = metrics::shuffled(&both, &mut noise.fork("order"))?;
-    let features = Features::of_data(data)?;
-    let (real, other) = (features.of(&both.narrow(0, 0, n)?)?, features.of(&both.narrow(0, n, n)?)?);
-    let modes = data.truth().filter(|_| data.spec().space == Space::Continuous).and_then(|t| t.modes());
-    let made =
-        Arc::new(Reference::new(real, Some(&other), (modes, score), metrics, Settings::default(), &noise)?);
+    let (real, other) = (both.narrow(0, 0, n)?, both.narrow(0, n, n)?);
+    let shares = data.class_shares();
+    let known = Known {
+        features,
+        other: Some(&other),
+        train: options.training.as_ref(),
+        modes: data.truth().filter(|_| data.spec().space == Space::Continuous).and_then(|t| t.modes()),
+        shares: shares.as_deref(),
+        score,
+    };
+    let made = Arc::new(Reference::new(&real, known, metrics, Settings::default(), &noise)?);
     let mut kept = KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if kept.len() >= 8 {
         kept.remove(0);
@@ -387,7 +421,8 @@ mod tests {
         for name in ["gaussians8", "moons"] {
             let data = open(name, &OpenOptions::default())?;
             let model = real(open(name, &OpenOptions::default())?)?;
-            let e = run(model.as_ref(), data.as_ref(), &few())?;
+            let few = EvalOptions { training: Some(training_rows(data.as_ref())?), ..few() };
+            let e = run(model.as_ref(), data.as_ref(), &few)?;
             assert_eq!((e.status, e.reason.clone()), (Status::Ok, None));
             let l = e.likelihood.clone().expect("the truth has a density");
             assert!((l.value - l.floor.expect("an entropy")).abs() < 4.0 * l.stderr && l.n == 3000);
@@ -407,7 +442,7 @@ mod tests {
             }
             let speed = &e.sampling[0];
             assert!(speed.evaluations == 0 && speed.examples_per_second.is_some_and(|s| s > 0.0));
-            let again = run(model.as_ref(), data.as_ref(), &few())?;
+            let again = run(model.as_ref(), data.as_ref(), &few)?;
             assert_eq!(
                 (again.likelihood, again.quality),
                 (e.likelihood, e.quality),
@@ -418,15 +453,57 @@ mod tests {
     }
 
     #[test]
-    fn images_are_judged_on_pixels() -> Result<()> {
+    fn digits_are_judged_in_the_space_of_their_judge() -> Result<()> {
         let data = open("glyphs{size=14}", &OpenOptions::default())?;
         let model = real(open("glyphs{size=14}", &OpenOptions::default())?)?;
         let options = EvalOptions { n_quality: 150, ..few() };
         let e = run(model.as_ref(), data.as_ref(), &options)?;
         assert_eq!((e.status, e.likelihood.is_none()), (Status::Ok, true));
-        let want = metrics::metrics().filter(|m| m.rows == Rows::Samples).map(|m| m.name);
+        let shown = metrics::metrics().filter(|m| matches!(m.rows, Rows::Samples | Rows::Features));
+        let want = shown.filter(|m| m.needs() != metrics::Needs::Train).map(|m| m.name);
         assert!(e.quality.iter().map(|(n, _)| n.as_str()).eq(want));
         assert_eq!(e.samples.dims(), [100, 1, 14, 14]);
+        let judge = crate::judge::find("glyphs")?.judge()?;
+        assert_eq!(e.judge_sha256.as_deref(), Some(judge.sha256()));
+        let shares: Vec<f64> = e.classes.iter().map(|c| c.share).collect();
+        assert!(shares.len() == 10 && (shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        assert!(e.classes.iter().all(|c| c.low < c.share && c.share < c.high && c.truth == Some(0.1)));
+        Ok(())
+    }
+
+    /// Quality cannot tell a memorizer from the data; its distances to the training rows can.
+    #[test]
+    fn a_memorizer_is_caught_and_the_data_are_not() -> Result<()> {
+        for name in ["moons", "glyphs{size=14}"] {
+            let data = open(name, &OpenOptions::default())?;
+            let entry =
+                crate::baseline::MODELS.iter().find(|e| e.info.name == "memorizer").expect("an entry");
+            let mut recipe = genzoo_core::Recipe::defaults(entry, data.spec())?;
+            recipe.set("model.rows=600")?;
+            let noise = Noise::new(0).fork("init");
+            let build = genzoo_core::Build {
+                spec: data.spec(),
+                device: &Device::Cpu,
+                zoo: &genzoo_core::NoZoo,
+                noise,
+            };
+            let config = genzoo_core::TrainConfig::read(&recipe.train)?;
+            let model = (entry.build)(&recipe.model, build)?;
+            let copies =
+                genzoo_core::Trainer::new(model, data.as_ref(), config, &Noise::new(0))?.into_model();
+            let fresh = real(open(name, &OpenOptions::default())?)?;
+            let training = Some(data.rows(Split::Train, 0..600)?.x);
+            let options = EvalOptions { training, n_quality: 300, n_likelihood: 0, ..few() };
+            let c_t = |model: &dyn Model| -> Result<(f64, f64)> {
+                let e = run(model, data.as_ref(), &options)?;
+                let of = |n: &str| e.quality.iter().find(|(name, _)| name == n).and_then(|(_, m)| m.value);
+                Ok((of("c_t").expect("a value"), of("authenticity").expect("a value")))
+            };
+            let (copied, new) = (c_t(copies.as_ref())?, c_t(fresh.as_ref())?);
+            assert!(copied.0 < -5.0 && copied.1 == 0.0, "{name}: {copied:?}");
+            // C_T of fresh rows has variance 1 at most, up to the noise of the held-out rows of each cell.
+            assert!(new.0.abs() < 4.0 && new.1 > 0.3, "{name}: {new:?}");
+        }
         Ok(())
     }
 

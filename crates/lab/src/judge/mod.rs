@@ -15,7 +15,6 @@
 //! numbers of different judges are not comparable.
 
 mod augment;
-mod classes;
 mod net;
 mod pixels;
 mod train;
@@ -26,7 +25,6 @@ use std::sync::OnceLock;
 use genzoo_core::{DType, Dataset, Device, Error, Noise, ParamStore, Result, Split, Tensor, checkpoint};
 use genzoo_numerics::special::wilson_interval;
 
-pub use classes::Classes;
 pub use net::FEATURES;
 use net::Net;
 pub use train::train;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
+use candle_core::Tensor;
 use genzoo_core::{Error, Modes, Noise, Result};
 
 use super::mmd::median_distance;
@@ -68,6 +69,10 @@ pub struct Case<'a> {
     pub modes: Option<&'a Modes>,
     /// The score of the law that `fake` should follow.
     pub score: Option<Score<'a>>,
+    /// A judge's class probabilities of `fake`, `(n, classes)`.
+    pub probabilities: Option<&'a Tensor>,
+    /// The true share of each class.
+    pub shares: Option<&'a [f64]>,
     /// How to measure.
     pub settings: &'a Settings,
     /// Source of subsets and directions; forked by name, so nothing depends on what else is measured.
@@ -87,13 +92,25 @@ impl<'a> Case<'a> {
     /// A case of two samples alone.
     pub fn new(real: &'a Points, fake: &'a Points, settings: &'a Settings, noise: &'a Noise) -> Self {
         let resolved = Arc::new(Resolved::default());
-        Self { real, fake, train: None, modes: None, score: None, settings, noise, resolved }
+        let (probabilities, shares) = (None, None);
+        Self {
+            real,
+            fake,
+            train: None,
+            modes: None,
+            score: None,
+            probabilities,
+            shares,
+            settings,
+            noise,
+            resolved,
+        }
     }
 
     /// The same measurement of two other samples: with the bandwidth, ε and directions of this one.
     #[must_use]
     pub fn between(&self, real: &'a Points, fake: &'a Points) -> Self {
-        Self { real, fake, ..self.clone() }
+        Self { real, fake, probabilities: None, ..self.clone() }
     }
 
     /// The bandwidth of the kernels.

@@ -105,7 +105,7 @@ fn wanted(names: Option<&[String]>, train: bool) -> Result<Vec<&'static MetricIn
     let suffices = |m: &MetricInfo| match m.needs() {
         Needs::Samples => true,
         Needs::Train => train,
-        Needs::Modes | Needs::Density | Needs::Score => false,
+        Needs::Modes | Needs::Density | Needs::Score | Needs::Classes => false,
     };
     let Some(names) = names else { return Ok(metrics().filter(|m| suffices(m)).collect()) };
     let one = |name: &String| {

@@ -25,7 +25,7 @@ use super::two_sample::{Estimate, mean, variance};
 use super::{MetricInfo, Rows};
 
 const fn info(name: &'static str, summary: &'static str) -> MetricInfo {
-    MetricInfo { name, summary, unit: "1", better: Better::Higher, rows: Rows::OnRequest }
+    MetricInfo { name, summary, unit: "1", better: Better::Higher, rows: Rows::Samples }
 }
 
 pub(super) static METRICS: [MetricInfo; 3] = [

@@ -19,6 +19,7 @@
 //! | `train_distance`, `authenticity`, `c_t`                | [`memorisation`] | closed form; needs training rows |
 //! | `ksd2`                                                 | [`stein`]        | closed form (U-statistic); needs a score |
 //! | `mode_coverage`, `mode_error`                          | [`modes`]        | closed form (binomial)       |
+//! | `class_tv`, `confidence`, `inception_score`            | [`classes`]      | closed form (binomial, influence) |
 //! | `kl`                                                   | [`likelihood`](crate::likelihood) | closed form (paired) |
 //!
 //! These keys are the only names: in rows, in `genzoo list metrics` and in the JSON of `genzoo compare`. [`metrics`]
@@ -28,6 +29,7 @@
 pub mod bins;
 mod case;
 pub mod characteristic;
+pub mod classes;
 pub mod classifier;
 mod compare;
 pub mod energy;
@@ -52,10 +54,10 @@ pub mod wasserstein;
 
 pub use case::{Case, Directions, Measured, Score, Settings};
 pub use compare::{Compared, Comparison, compare};
-pub use features::Features;
+pub use features::{Features, Seen};
 pub use points::Points;
-pub use reference::Reference;
 pub(crate) use reference::shuffled;
+pub use reference::{Judgement, Known, Reference};
 pub use two_sample::Estimate;
 
 use genzoo_core::{Better, Error, Measurement, Result};
@@ -78,7 +80,7 @@ pub struct MetricInfo {
 /// Which rows have a metric without being asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// Those of points, and those of images that no judge's features exist for.
+    /// All where what it needs is known.
     Samples,
     /// Those of points.
     Points,
@@ -101,6 +103,8 @@ pub enum Needs {
     Train,
     /// The score of the data's law.
     Score,
+    /// A judge's class probabilities.
+    Classes,
 }
 
 impl Needs {
@@ -112,6 +116,7 @@ impl Needs {
             Self::Density => "density",
             Self::Train => "train",
             Self::Score => "score",
+            Self::Classes => "classes",
         }
     }
 }
@@ -149,7 +154,6 @@ static GROUPS: &[Group] = &[
     group(&sliced::SECOND, Needs::Samples, sliced::second),
     group(&wasserstein::SECOND, Needs::Samples, wasserstein::second),
     group(&modes::METRICS, Needs::Modes, modes::measure),
-    group(&KL, Needs::Density, of_the_density),
     group(&mmd::MIXTURE, Needs::Samples, mmd::mixture),
     group(&mmd::IMQ, Needs::Samples, mmd::imq),
     group(&wasserstein::FIRST, Needs::Samples, wasserstein::first),
@@ -165,8 +169,10 @@ static GROUPS: &[Group] = &[
     group(&vendi::METRICS, Needs::Samples, vendi::measure),
     group(&characteristic::METRICS, Needs::Samples, characteristic::measure),
     group(&entropy::METRICS, Needs::Samples, entropy::measure),
+    group(&classes::METRICS, Needs::Classes, classes::measure),
     group(&memorisation::METRICS, Needs::Train, memorisation::measure),
     group(&stein::METRICS, Needs::Score, stein::measure),
+    group(&KL, Needs::Density, of_the_density),
 ];
 
 fn of_the_density(_: &Case) -> Result<Vec<Measured>> {

@@ -6,13 +6,35 @@ use candle_core::Tensor;
 use genzoo_core::{Error, Measurement, Modes, Noise, Result};
 
 use super::case::{Case, Resolved};
+use super::classes::Classes;
 use super::points::Points;
-use super::{MetricInfo, Needs, Score, Settings, find, measure};
+use super::{Features, MetricInfo, Needs, Score, Seen, Settings, find, measure};
+use crate::row::Share;
+
+/// What a table's samples are compared with, and how.
+#[derive(Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The space of the comparison.
+    pub features: Features,
+    /// A second real sample, disjoint and of the same size, for the floors.
+    pub other: Option<&'a Tensor>,
+    /// Rows that the models were trained on.
+    pub train: Option<&'a Tensor>,
+    /// The modes of the data.
+    pub modes: Option<&'a Modes>,
+    /// The true share of each class.
+    pub shares: Option<&'a [f64]>,
+    /// The score of the data.
+    pub score: Option<Score<'a>>,
+}
 
 /// A real sample, prepared once and used for every model.
 pub struct Reference {
+    features: Features,
     real: Points,
+    train: Option<Points>,
     modes: Option<Modes>,
+    shares: Option<Vec<f64>>,
     settings: Settings,
     noise: Noise,
     resolved: Arc<Resolved>,
@@ -20,36 +42,59 @@ pub struct Reference {
     floors: Vec<(&'static str, f64)>,
 }
 
+/// What a reference says of some samples.
+pub struct Judgement {
+    /// The metrics, in the order of rows.
+    pub quality: Vec<(String, Measurement)>,
+    /// The classes of the samples, where a judge looked.
+    pub classes: Vec<Share>,
+}
+
 impl Reference {
-    /// Prepares `real`, and measures the floors on `other`, a disjoint real sample of the same size, if there is one.
-    /// Metrics that need more than samples, and modes and the score of the data where they are known, are left out.
+    /// Prepares `real`, and measures the floors. Metrics that need more than is `known` are left out.
     ///
     /// # Errors
-    /// If a metric is unknown, or the sample has fewer than two rows.
+    /// If a metric is unknown, or the samples are empty or not finite.
     pub fn new(
-        real: Points,
-        other: Option<&Points>,
-        (modes, score): (Option<&Modes>, Option<Score>),
+        real: &Tensor,
+        known: Known,
         metrics: &[&str],
         settings: Settings,
         noise: &Noise,
     ) -> Result<Self> {
+        let features = known.features;
+        let real = features.of(real)?;
         if real.len() < 2 {
             return Err(Error::data("real sample", "at least 2 rows", real.len()));
         }
         let metrics: Vec<_> = metrics.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
-        let known = |m: &&MetricInfo| match m.needs() {
+        let there = |m: &&MetricInfo| match m.needs() {
             Needs::Samples => true,
-            Needs::Modes => modes.is_some(),
-            Needs::Score => score.is_some(),
-            Needs::Density | Needs::Train => false,
+            Needs::Modes => known.modes.is_some(),
+            Needs::Score => known.score.is_some() && features.judge().is_none(),
+            Needs::Train => known.train.is_some(),
+            Needs::Classes => features.judge().is_some(),
+            Needs::Density => false,
         };
-        let metrics: Vec<_> = metrics.into_iter().filter(known).collect();
-        let (resolved, floors) = (Arc::new(Resolved::default()), Vec::new());
-        let modes = modes.cloned();
-        let mut reference = Self { real, modes, settings, noise: noise.clone(), resolved, metrics, floors };
-        if let Some(other) = other {
-            let measured = reference.measure(other, score)?;
+        let metrics: Vec<_> = metrics.into_iter().filter(there).collect();
+        let train = match known.train {
+            Some(train) if metrics.iter().any(|m| m.needs() == Needs::Train) => Some(features.of(train)?),
+            _ => None,
+        };
+        let mut reference = Self {
+            features,
+            real,
+            train,
+            modes: known.modes.cloned(),
+            shares: known.shares.map(<[f64]>::to_vec),
+            settings,
+            noise: noise.clone(),
+            resolved: Arc::new(Resolved::default()),
+            metrics,
+            floors: Vec::new(),
+        };
+        if let Some(other) = known.other {
+            let measured = reference.measure(&features.see(other)?, known.score)?;
             reference.floors = measured.into_iter().map(|(m, e)| (m.name, e.estimate.value)).collect();
         }
         Ok(reference)
@@ -70,33 +115,40 @@ impl Reference {
         &self.real
     }
 
-    /// Every metric of `samples`, as many as there are real ones and in the same space. `score` is that of the data, if it was
+    /// Every metric of `samples`, `(n, event…)`, of the size of the real sample. `score` is that of the data, if it was
     /// known when the reference was made.
     ///
     /// # Errors
-    /// If the samples have another size or dimension.
-    pub fn judge(&self, samples: &Points, score: Option<Score>) -> Result<Vec<(String, Measurement)>> {
-        let floor = |name: &str| self.floors.iter().find(|f| f.0 == name).map(|f| f.1);
-        let measured = self.measure(samples, score)?;
-        let named = measured
-            .into_iter()
-            .map(|(m, e)| (m.name.to_string(), m.measured(e.estimate, e.n, floor(m.name))));
-        Ok(named.collect())
+    /// If the samples have another size or dimension, or are not finite.
+    pub fn judge(&self, samples: &Tensor, score: Option<Score>) -> Result<Judgement> {
+        let seen = self.features.see(samples)?;
+        let floor = |name: &str| self.floors.iter().find(|f| f.0 == name && f.1.is_finite()).map(|f| f.1);
+        let named = self.measure(&seen, score)?.into_iter();
+        let quality = named.map(|(m, e)| (m.name.to_string(), m.measured(e.estimate, e.n, floor(m.name))));
+        let classes = match &seen.probabilities {
+            Some(p) => Classes::new(p, self.shares.as_deref())?.shares,
+            None => Vec::new(),
+        };
+        Ok(Judgement { quality: quality.collect(), classes })
     }
 
     fn measure(
         &self,
-        x: &Points,
+        seen: &Seen,
         score: Option<Score>,
     ) -> Result<Vec<(&'static MetricInfo, super::Measured)>> {
+        let x = &seen.points;
         if x.len() != self.real.len() || x.dims() != self.real.dims() {
             let want = format!("{} rows of dimension {}", self.real.len(), self.real.dims());
             return Err(Error::data("samples", want, format!("{} of {}", x.len(), x.dims())));
         }
         let resolved = self.resolved.clone();
         let case = Case {
+            train: self.train.as_ref(),
             modes: self.modes.as_ref(),
             score,
+            probabilities: seen.probabilities.as_ref(),
+            shares: self.shares.as_deref(),
             resolved,
             ..Case::new(&self.real, x, &self.settings, &self.noise)
         };
@@ -118,29 +170,30 @@ mod tests {
 
     const SOME: [&str; 5] = ["kid", "mmd2_unbiased", "energy_distance_u", "sliced_w2", "w2"];
 
-    fn draw(shift: f64, seed: u64) -> Points {
-        normal(400, 2, 1.0, shift, seed)
+    fn draw(shift: f64, seed: u64) -> Result<Tensor> {
+        normal(400, 2, 1.0, shift, seed).tensor()
     }
 
     fn reference(
-        real: &Points,
-        other: Option<&Points>,
+        real: &Tensor,
+        other: Option<&Tensor>,
         modes: Option<&Modes>,
         names: &[&str],
     ) -> Result<Reference> {
-        Reference::new(real.clone(), other, (modes, None), names, Settings::default(), &Noise::new(0))
+        let known = Known { other, modes, ..Known::default() };
+        Reference::new(real, known, names, Settings::default(), &Noise::new(0))
     }
 
     #[test]
     fn real_against_real_is_the_floor_and_a_shift_is_seen() -> Result<()> {
-        let (real, other) = (draw(0.0, 1), draw(0.0, 2));
+        let (real, other) = (draw(0.0, 1)?, draw(0.0, 2)?);
         let reference = reference(&real, Some(&other), None, &SOME)?;
-        let again = reference.judge(&other, None)?;
+        let again = reference.judge(&other, None)?.quality;
         assert!(again.iter().map(|(name, _)| name.as_str()).eq(SOME));
         for (name, m) in again {
             assert_eq!(m.value, m.floor, "{name}");
         }
-        for (name, m) in reference.judge(&draw(1.0, 3), None)? {
+        for (name, m) in reference.judge(&draw(1.0, 3)?, None)?.quality {
             let (value, stderr, floor) =
                 (m.value.unwrap_or(0.0), m.stderr.unwrap_or(0.0), m.floor.unwrap_or(0.0));
             assert!(
@@ -157,20 +210,20 @@ mod tests {
         let modes =
             Modes { centers: vec![vec![0.0, 0.0], vec![9.0, 0.0]], masses: vec![0.5, 0.5], radius: 4.0 };
         let names = ["mode_coverage", "mode_error", "kl"];
-        let real = draw(0.0, 1);
-        let judged = reference(&real, None, Some(&modes), &names)?.judge(&draw(0.0, 2), None)?;
+        let real = draw(0.0, 1)?;
+        let judged = reference(&real, None, Some(&modes), &names)?.judge(&draw(0.0, 2)?, None)?.quality;
         assert_eq!((judged[0].1.value, judged[0].1.floor), (Some(1.0), None));
         assert!((judged[1].1.value.unwrap_or(0.0) - 0.5).abs() < 0.02 && judged.len() == 2);
-        assert!(reference(&real, None, None, &names)?.judge(&real, None)?.is_empty());
+        assert!(reference(&real, None, None, &names)?.judge(&real, None)?.quality.is_empty());
         Ok(())
     }
 
     #[test]
     fn samples_that_do_not_fit_are_refused() -> Result<()> {
-        let real = draw(0.0, 1);
+        let real = draw(0.0, 1)?;
         let reference = reference(&real, None, None, &SOME)?;
-        assert!(reference.judge(&real.select(&[1, 2, 3]), None).is_err());
-        assert!(reference.judge(&normal(400, 3, 1.0, 0.0, 1), None).is_err());
+        assert!(reference.judge(&(&real / 0.0)?, None).is_err());
+        assert!(reference.judge(&real.narrow(0, 0, 10)?, None).is_err());
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Which classes samples show, how surely, and how evenly: what a judge says beyond features.
+//! Which classes samples show, how surely, and how evenly: what a [judge](crate::judge) says beyond features.
 //!
 //! ```text
 //! s_c   = share of the samples whose most probable class is c            with Wilson's 95 % interval
@@ -12,11 +12,39 @@
 //!
 //! Source: Salimans et al. (2016), arXiv:1606.03498, §4, with the judge in place of the Inception network.
 
-use genzoo_core::{Error, Result, Tensor};
+use candle_core::Tensor;
+use genzoo_core::{Better, Error, Result};
 use genzoo_numerics::special::{Moments, wilson_interval};
 
-use crate::metrics::Estimate;
+use super::case::{Case, Measured};
+use super::two_sample::Estimate;
+use super::{MetricInfo, Rows};
 use crate::row::Share;
+
+const fn info(name: &'static str, summary: &'static str, better: Better) -> MetricInfo {
+    MetricInfo { name, summary, unit: "1", better, rows: Rows::Features }
+}
+
+pub(super) static METRICS: [MetricInfo; 3] = [
+    info(
+        "class_tv",
+        "total variation between the classes that a judge sees and their true shares",
+        Better::Lower,
+    ),
+    info("confidence", "mean probability of the class that a judge finds most probable", Better::Higher),
+    info("inception_score", "Inception-style score of a judge, on all samples at once", Better::Higher),
+];
+
+pub(super) fn measure(case: &Case) -> Result<Vec<Measured>> {
+    let probabilities = case
+        .probabilities
+        .ok_or_else(|| Error::Unsupported("no judge has looked at these samples".into()))?;
+    let classes = Classes::new(probabilities, case.shares)?;
+    // Where the true shares are not known, there is no distance to them.
+    let unknown = Estimate { value: f64::NAN, stderr: f64::NAN };
+    let all = [classes.total_variation.unwrap_or(unknown), classes.confidence, classes.inception_score];
+    Ok(all.map(|e| Measured::of(e, case.real, case.fake)).to_vec())
+}
 
 /// The classes of some samples.
 #[derive(Clone, Debug)]

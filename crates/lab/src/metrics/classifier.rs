@@ -145,7 +145,7 @@ mod tests {
     fn the_fit_is_stationary() {
         let (x, y) = (normal(60, 3, 1.0, 0.0, 1), normal(50, 3, 2.0, 0.7, 2));
         let c = Classifier::fit(&x, &y);
-        let mut gradient = vec![0.0; 4];
+        let mut gradient = [0.0; 4];
         for (label, points) in [(0.0, &x), (1.0, &y)] {
             for row in points.rows() {
                 let off = 1.0 / (1.0 + (-c.logit(row)).exp()) - label;
@@ -155,8 +155,8 @@ mod tests {
                 gradient[3] += off;
             }
         }
-        for k in 0..3 {
-            assert!((gradient[k] + c.weights[k]).abs() < 1e-6);
+        for (gradient, weight) in gradient[..3].iter().zip(c.weights.iter()) {
+            assert!((gradient + weight).abs() < 1e-6);
         }
         assert!(gradient[3].abs() < 1e-6);
     }

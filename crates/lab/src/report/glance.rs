@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::format::{bytes, printable, seconds, short};
 use super::rank::{Interval, unbeaten};
 use super::section::{Section, excess, is_reference, likelihood};
+use crate::metrics::{Needs, find};
 use crate::row::Row;
 use crate::seeds::Summary;
 
@@ -154,7 +155,10 @@ struct Drawn {
 
 impl Drawn {
     fn of(section: &Section<'_>) -> Self {
-        let metrics = section.metrics().into_iter().map(|m| (m.clone(), unbeaten(&section.all, &m)));
+        // Distances from the training rows tell copies from new samples, not good ones from bad.
+        let of_copies = |m: &str| find(m).is_ok_and(|m| m.needs() == Needs::Train);
+        let names = section.metrics().into_iter().filter(|m| !of_copies(m));
+        let metrics = names.map(|m| (m.clone(), unbeaten(&section.all, &m)));
         let metrics: Vec<(String, Vec<usize>)> = metrics.filter(|(_, u)| !u.is_empty()).collect();
         let count = |i: usize| metrics.iter().filter(|(_, u)| u.contains(&i)).count();
         let most = (0..section.all.len()).map(count).max().unwrap_or(0);
@@ -312,6 +316,19 @@ mod tests {
         assert!(answers(&rows)[0].because.starts_with("Undecided"), "{:?}", answers(&rows)[0]);
         rows.iter_mut().for_each(|r| r.likelihood = None);
         assert_eq!(answers(&rows)[0].because, "No model here has a likelihood.");
+    }
+
+    #[test]
+    fn copies_do_not_draw_best() {
+        let mut rows = zoo();
+        let before = answers(&rows)[1].answer.clone();
+        for row in &mut rows {
+            let Some((_, mut far)) = row.quality.first().cloned() else { continue };
+            far.value = Some(if row.model == "vae" { 1e9 } else { 0.0 });
+            (far.stderr, far.better) = (Some(1e-9), genzoo_core::Better::Higher);
+            row.quality.extend(["c_t", "train_distance"].map(|name| (name.to_string(), far.clone())));
+        }
+        assert_eq!(answers(&rows)[1].answer, before);
     }
 
     #[test]

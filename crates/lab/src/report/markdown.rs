@@ -1,6 +1,6 @@
 //! The table in Markdown, for a README or an issue.
 
-use super::format::{fixed, printable, short};
+use super::format::{count, fixed, printable, short};
 use super::section::{
     Section, cell, excess, floor_cell, heading, likelihood, name, note, samples_per_second, sections,
     steps_per_second,
@@ -51,7 +51,7 @@ fn section(section: &Section<'_>) -> String {
             rank.map(super::rank::Rank::text),
             Some(letters.clone()),
             Some(escape(&name(row)) + &seeds),
-            row.parameters.filter(|p| *p > 0).map(|p| short(p as f64)),
+            row.parameters.filter(|p| *p > 0).map(count),
             row.likelihood.as_ref().map(likelihood),
             excess(s),
         ];

@@ -1,6 +1,6 @@
 //! The table of the terminal: fits the given width, drops what matters least.
 
-use super::format::{bytes, fixed, plus_minus, printable, seconds, short, significant};
+use super::format::{bytes, count, fixed, plus_minus, printable, seconds, short, significant};
 use super::section::{
     PAIRED, Section, cell, excess, floor_cell, heading, is_reference, likelihood, name, note,
     samples_per_second, scale, sections, steps_per_second,
@@ -79,9 +79,7 @@ fn columns(section: &Section<'_>) -> Vec<Column> {
             many => many.len().to_string(),
         })
     });
-    add("params", true, 600, None, None, &|_, s| {
-        s.row.parameters.filter(|p| *p > 0).map(|p| short(p as f64))
-    });
+    add("params", true, 600, None, None, &|_, s| s.row.parameters.filter(|p| *p > 0).map(count));
     let entropy = section.entropy();
     add("NLL", true, 950, entropy.map(|h| fixed(h, 4)), section.first(), &|_, s| {
         s.row.likelihood.as_ref().map(likelihood)

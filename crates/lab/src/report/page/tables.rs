@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::machine_word;
 use crate::metrics;
-use crate::report::format::{bytes, fixed, plus_minus, printable, seconds, short, significant};
+use crate::report::format::{bytes, count, fixed, plus_minus, printable, seconds, short, significant};
 use crate::report::section::{
     self, Section, cell, distance, excess, family, floor_cell, heading, is_reference, steps_per_second,
 };
@@ -231,8 +231,8 @@ pub(super) fn every_seed(section: &Section<'_>) -> Option<Table> {
 pub(super) fn cost(section: &Section<'_>) -> Table {
     let mut t = Columns::of(section, &section.all);
     t.text("parameters", "number of trained parameters", false, |r| {
-        let n = r.parameters.filter(|p| *p > 0)? as f64;
-        Cell::text(short(n), n)
+        let n = r.parameters.filter(|p| *p > 0)?;
+        Cell::text(count(n), n as f64)
     });
     t.text("training", "seconds of pure training", false, |r| {
         let s = r.train.as_ref()?.seconds;

@@ -15,12 +15,14 @@ mod diagnostics;
 pub(crate) mod hmc;
 pub(crate) mod mala;
 pub(crate) mod metropolis;
+mod nuts;
 mod ula;
 
 pub use diagnostics::{autocorrelation, effective_sample_size, split_r_hat};
 pub use hmc::Hmc;
 pub use mala::Mala;
 pub use metropolis::Metropolis;
+pub use nuts::{Nuts, NutsInfo};
 pub use ula::Ula;
 
 use candle_core::{Device, Tensor};

@@ -11,18 +11,22 @@
 //! | [`Hmc`]  | a Hamiltonian trajectory          | 0.651           | yes       |
 //! | [`Metropolis`] | a random walk, without gradient | 0.234       | yes       |
 
+mod adaptation;
 mod diagnostics;
 pub(crate) mod hmc;
 pub(crate) mod mala;
 pub(crate) mod metropolis;
 mod nuts;
+mod preconditioned;
 mod ula;
 
+pub use adaptation::{Adapted, Covariance, DualAveraging, Mass, WarmUp};
 pub use diagnostics::{autocorrelation, effective_sample_size, split_r_hat};
 pub use hmc::Hmc;
 pub use mala::Mala;
 pub use metropolis::Metropolis;
 pub use nuts::{Nuts, NutsInfo};
+pub use preconditioned::{Jittered, Preconditioned};
 pub use ula::Ula;
 
 use candle_core::{Device, Tensor};

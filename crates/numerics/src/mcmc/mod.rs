@@ -19,6 +19,7 @@ pub(crate) mod metropolis;
 mod nuts;
 mod preconditioned;
 mod ula;
+mod underdamped;
 
 pub use adaptation::{Adapted, Covariance, DualAveraging, Mass, WarmUp};
 pub use diagnostics::{autocorrelation, effective_sample_size, split_r_hat};
@@ -28,6 +29,7 @@ pub use metropolis::Metropolis;
 pub use nuts::{Nuts, NutsInfo};
 pub use preconditioned::{Jittered, Preconditioned};
 pub use ula::Ula;
+pub use underdamped::{Baoab, Phase};
 
 use candle_core::{Device, Tensor};
 use genzoo_core::capability::Energy;

@@ -18,6 +18,7 @@ pub(crate) mod mala;
 pub(crate) mod metropolis;
 mod nuts;
 mod preconditioned;
+mod reflection;
 mod ula;
 mod underdamped;
 
@@ -28,6 +29,7 @@ pub use mala::Mala;
 pub use metropolis::Metropolis;
 pub use nuts::{Nuts, NutsInfo};
 pub use preconditioned::{Jittered, Preconditioned};
+pub use reflection::{ReflectedMala, ReflectedUla, Walls};
 pub use ula::Ula;
 pub use underdamped::{Baoab, Phase};
 

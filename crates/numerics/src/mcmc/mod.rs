@@ -13,6 +13,7 @@
 
 mod adaptation;
 mod diagnostics;
+pub mod discrete;
 pub(crate) mod hmc;
 pub(crate) mod mala;
 pub(crate) mod metropolis;

@@ -15,6 +15,7 @@ mod adaptation;
 mod diagnostics;
 pub mod discrete;
 pub(crate) mod hmc;
+pub mod ising;
 pub(crate) mod mala;
 pub(crate) mod metropolis;
 mod nuts;

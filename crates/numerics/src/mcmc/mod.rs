@@ -12,6 +12,7 @@
 //! | [`Metropolis`] | a random walk, without gradient | 0.234       | yes       |
 
 mod adaptation;
+mod bridge;
 mod diagnostics;
 pub mod discrete;
 pub(crate) mod hmc;
@@ -19,17 +20,20 @@ pub mod ising;
 pub(crate) mod mala;
 pub(crate) mod metropolis;
 mod nuts;
+mod parallel_tempering;
 mod preconditioned;
 mod reflection;
 mod ula;
 mod underdamped;
 
 pub use adaptation::{Adapted, Covariance, DualAveraging, Mass, WarmUp};
+pub use bridge::Bridge;
 pub use diagnostics::{autocorrelation, effective_sample_size, split_r_hat};
 pub use hmc::Hmc;
 pub use mala::Mala;
 pub use metropolis::Metropolis;
 pub use nuts::{Nuts, NutsInfo};
+pub use parallel_tempering::{ParallelTempering, Replicas, TemperingInfo};
 pub use preconditioned::{Jittered, Preconditioned};
 pub use reflection::{ReflectedMala, ReflectedUla, Walls};
 pub use ula::Ula;

@@ -23,6 +23,8 @@ mod nuts;
 mod parallel_tempering;
 mod preconditioned;
 mod reflection;
+mod resampling;
+mod smc;
 mod ula;
 mod underdamped;
 
@@ -36,6 +38,8 @@ pub use nuts::{Nuts, NutsInfo};
 pub use parallel_tempering::{ParallelTempering, Replicas, TemperingInfo};
 pub use preconditioned::{Jittered, Preconditioned};
 pub use reflection::{ReflectedMala, ReflectedUla, Walls};
+pub use resampling::systematic;
+pub use smc::{Smc, SmcEstimate};
 pub use ula::Ula;
 pub use underdamped::{Baoab, Phase};
 

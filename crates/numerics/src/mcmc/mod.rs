@@ -12,6 +12,7 @@
 //! | [`Metropolis`] | a random walk, without gradient | 0.234       | yes       |
 
 mod adaptation;
+mod annealing;
 mod bridge;
 mod diagnostics;
 pub mod discrete;
@@ -29,6 +30,7 @@ mod ula;
 mod underdamped;
 
 pub use adaptation::{Adapted, Covariance, DualAveraging, Mass, WarmUp};
+pub use annealing::{Annealing, descend};
 pub use bridge::Bridge;
 pub use diagnostics::{autocorrelation, effective_sample_size, split_r_hat};
 pub use hmc::Hmc;

@@ -10,6 +10,12 @@
 //! | [`Mala`] | a Langevin step                   | 0.574           | yes       |
 //! | [`Hmc`]  | a Hamiltonian trajectory          | 0.651           | yes       |
 //! | [`Metropolis`] | a random walk, without gradient | 0.234       | yes       |
+//! | [`Nuts`] | a Hamiltonian trajectory until it turns | 0.8      | yes       |
+//! | [`ReflectedUla`], [`ReflectedMala`] | the same between walls | 0.574 | no, yes |
+//!
+//! [`Preconditioned`] gives any of them a mass matrix, [`Jittered`] a random step, and [`WarmUp`] finds both. Beside
+//! them stand [`Baoab`], which carries momenta along; [`ParallelTempering`], [`Smc`] and [`Annealing`], which move on
+//! the tempered targets of a [`Bridge`]; [`discrete`] states; and the [`ising`] model with its clusters.
 
 mod adaptation;
 mod annealing;
@@ -28,6 +34,9 @@ mod resampling;
 mod smc;
 mod ula;
 mod underdamped;
+
+#[cfg(test)]
+mod laws;
 
 pub use adaptation::{Adapted, Covariance, DualAveraging, Mass, WarmUp};
 pub use annealing::{Annealing, descend};

@@ -7,6 +7,7 @@
 //! Events of any shape are seen flat, as vectors of d numbers.
 
 use candle_core::{DType, Device, Tensor};
+use genzoo_core::capability::Energy;
 use genzoo_core::{Error, Noise, Result, math};
 
 /// A normal distribution with a diagonal or a full covariance.
@@ -136,6 +137,14 @@ impl Gaussian {
         }
     }
 
+    /// A gradient in z turned into the gradient in x: `L⁻ᵀ g` of rows `(b, d)`.
+    pub fn push_gradient(&self, gradient: &Tensor) -> Result<Tensor> {
+        match &self.factor {
+            Factor::Diagonal { sd } => Ok(gradient.broadcast_div(sd)?),
+            Factor::Full { inverse_transposed, .. } => Ok(gradient.matmul(&inverse_transposed.t()?)?),
+        }
+    }
+
     /// `n` independent draws, `(n, d)`.
     pub fn sample(&self, n: usize, noise: &mut Noise) -> Result<Tensor> {
         self.colour(&noise.normal((n, self.dimension()), self.dtype(), self.device())?)
@@ -145,6 +154,19 @@ impl Gaussian {
     pub fn log_density(&self, x: &Tensor) -> Result<Tensor> {
         let z = self.whiten(x)?.to_dtype(DType::F64)?;
         Ok((math::log_standard_normal(&z)? - self.log_det)?)
+    }
+}
+
+/// `U = −log p`, so that log Z is 0. Events of any shape are seen flat.
+impl Energy for Gaussian {
+    fn energy(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.energy_and_gradient(x)?.0)
+    }
+
+    fn energy_and_gradient(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let z = self.whiten(&x.reshape((x.dim(0)?, ()))?)?.detach();
+        let energy = (math::log_standard_normal(&z)?.neg()? + self.log_det)?;
+        Ok((energy, self.push_gradient(&z)?.reshape(x.shape())?))
     }
 }
 
@@ -226,6 +248,27 @@ mod tests {
                 for (change, pulled) in change.iter().zip(&pulled) {
                     assert!((change - pulled[j]).abs() < 1e-14);
                 }
+            }
+            let pushed = rows::host(&gaussian.push_gradient(&gaussian.pull_gradient(&c)?)?)?;
+            for (pushed, c) in pushed.iter().zip(rows::host(&c)?) {
+                assert!((pushed - c).abs() < 1e-14);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_energy_is_minus_the_log_density_and_has_its_gradient() -> Result<()> {
+        let x = Tensor::new(&[[0.3f64, -1.0], [4.0, 2.0]], &Device::Cpu)?;
+        let (energy, gradient) = full()?.energy_and_gradient(&x)?;
+        let sum = rows::host(&(energy + full()?.log_density(&x)?)?)?;
+        assert!(sum.iter().all(|s| s.abs() < 1e-13));
+        for j in [0, 1] {
+            // The energy is quadratic, so a symmetric difference quotient is exact.
+            let unit = Tensor::new(&[[1.0 - j as f64, j as f64]; 2], &Device::Cpu)?;
+            let slope = ((full()?.energy(&(&x + &unit)?)? - full()?.energy(&(&x - &unit)?)?)? * 0.5)?;
+            for (slope, row) in rows::host(&slope)?.iter().zip(gradient.to_vec2::<f64>()?) {
+                assert!((slope - row[j]).abs() < 1e-11, "{slope} {}", row[j]);
             }
         }
         Ok(())

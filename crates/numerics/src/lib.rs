@@ -5,7 +5,7 @@
 //! | [`special`]    | stable scalar functions, statistics with their standard errors               |
 //! | [`ode`]        | `dx/dt = f(t, x)`: Euler, Heun, RK4, adaptive Dopri5                          |
 //! | [`sde`]        | `dx = f dt + g dW`: Euler–Maruyama, Stratonovich Heun                          |
-//! | [`mcmc`]       | ULA, MALA, and how well a chain has mixed                                     |
+//! | [`mcmc`]       | Langevin, Hamiltonian and Gibbs chains, tempering, and how well a chain mixed  |
 //! | [`likelihood`] | log p along an ODE, log Z by AIS or quadrature, importance-weighted bounds    |
 //! | [`ot`]         | exact assignment, Wasserstein, sliced, entropic transport                     |
 //! | [`schedule`]   | noise schedules of diffusion and paths of interpolants                        |

@@ -10,18 +10,49 @@
 //! | [`Mala`] | a Langevin step                   | 0.574           | yes       |
 //! | [`Hmc`]  | a Hamiltonian trajectory          | 0.651           | yes       |
 //! | [`Metropolis`] | a random walk, without gradient | 0.234       | yes       |
+//! | [`Nuts`] | a Hamiltonian trajectory until it turns | 0.8      | yes       |
+//! | [`ReflectedUla`], [`ReflectedMala`] | the same between walls | 0.574 | no, yes |
+//!
+//! [`Preconditioned`] gives any of them a mass matrix, [`Jittered`] a random step, and [`WarmUp`] finds both. Beside
+//! them stand [`Baoab`], which carries momenta along; [`ParallelTempering`], [`Smc`] and [`Annealing`], which move on
+//! the tempered targets of a [`Bridge`]; [`discrete`] states; and the [`ising`] model with its clusters.
 
+mod adaptation;
+mod annealing;
+mod bridge;
 mod diagnostics;
+pub mod discrete;
 pub(crate) mod hmc;
+pub mod ising;
 pub(crate) mod mala;
 pub(crate) mod metropolis;
+mod nuts;
+mod parallel_tempering;
+mod preconditioned;
+mod reflection;
+mod resampling;
+mod smc;
 mod ula;
+mod underdamped;
 
+#[cfg(test)]
+mod laws;
+
+pub use adaptation::{Adapted, Covariance, DualAveraging, Mass, WarmUp};
+pub use annealing::{Annealing, descend};
+pub use bridge::Bridge;
 pub use diagnostics::{autocorrelation, effective_sample_size, split_r_hat};
 pub use hmc::Hmc;
 pub use mala::Mala;
 pub use metropolis::Metropolis;
+pub use nuts::{Nuts, NutsInfo};
+pub use parallel_tempering::{ParallelTempering, Replicas, TemperingInfo};
+pub use preconditioned::{Jittered, Preconditioned};
+pub use reflection::{ReflectedMala, ReflectedUla, Walls};
+pub use resampling::systematic;
+pub use smc::{Smc, SmcEstimate};
 pub use ula::Ula;
+pub use underdamped::{Baoab, Phase};
 
 use candle_core::{Device, Tensor};
 use genzoo_core::capability::Energy;

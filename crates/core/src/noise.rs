@@ -103,6 +103,11 @@ impl Noise {
     /// If the device or dtype refuses.
     pub fn uniform(&mut self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
+        if dtype == DType::F32 {
+            let words = self.words(shape.elem_count());
+            let v: Vec<f32> = words.into_iter().map(|w| open_unit(w) as f32).collect();
+            return Ok(Tensor::from_vec(v, shape, device)?);
+        }
         let v = self.uniforms(shape.elem_count());
         tensor(v, shape, dtype, device)
     }
@@ -131,6 +136,21 @@ impl Noise {
     /// If the device or dtype refuses.
     pub fn uniform_like(&mut self, x: &Tensor) -> Result<Tensor> {
         self.uniform(x.shape(), x.dtype(), x.device())
+    }
+
+    /// Independent ones with probability `p`, else zeros, of the shape, dtype and device of `p`: `u < p`, `u` uniform.
+    ///
+    /// # Errors
+    /// If the device or dtype refuses.
+    pub fn bernoulli(&mut self, p: &Tensor) -> Result<Tensor> {
+        if p.dtype() == DType::F32 && p.device().is_cpu() {
+            // The same comparison in one pass: an RBM spends a good part of its step here.
+            let p_values = p.flatten_all()?.to_vec1::<f32>()?;
+            let words = self.words(p_values.len());
+            let ones = words.into_iter().zip(p_values).map(|(w, p)| f32::from((open_unit(w) as f32) < p));
+            return Ok(Tensor::from_vec(ones.collect::<Vec<_>>(), p.shape(), p.device())?);
+        }
+        Ok(self.uniform_like(p)?.lt(p)?.to_dtype(p.dtype())?)
     }
 
     /// Independent ±1 of the shape, dtype and device of `x`.
@@ -205,6 +225,22 @@ mod tests {
         let beyond = z.iter().filter(|x| x.abs() > 3.0).count() as f64 / nf;
         let p = 0.002_699_796;
         assert!((beyond - p).abs() < 4.0 * (p / nf).sqrt(), "tail {beyond}");
+    }
+
+    #[test]
+    fn bernoulli_compares_uniforms_with_p() -> Result<()> {
+        let p = Noise::new(4).uniform((7, 11), DType::F64, &Device::Cpu)?;
+        for dtype in [DType::F32, DType::F64] {
+            let p = p.to_dtype(dtype)?;
+            let (mut a, mut b) = (Noise::new(5), Noise::new(5));
+            let x = a.bernoulli(&p)?;
+            let want = b.uniform_like(&p)?.lt(&p)?.to_dtype(dtype)?;
+            assert_eq!((x.dims(), x.dtype(), a.position()), (p.dims(), dtype, b.position()));
+            assert_eq!((x - want)?.abs()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?, 0.0);
+        }
+        let sure = Tensor::new(&[0f32, 1.5], &Device::Cpu)?;
+        assert_eq!(Noise::new(6).bernoulli(&sure)?.to_vec1::<f32>()?, [0.0, 1.0]);
+        Ok(())
     }
 
     #[test]

@@ -5,19 +5,24 @@
 //! Results have the same bits on any number of threads: work is cut by shapes, never by the pool's size.
 //!
 //! Second derivatives: [`act`], [`act_grad`], [`conv2d`], [`conv_transpose2d`], [`upsample2`], [`sum_pool2`],
-//! [`softmax`] and [`log_sum_exp`] have derivatives built from themselves. Fused operations ([`linear`],
-//! [`conv2d`] with an activation, norms) switch to such compositions when candle keeps gradient graphs
-//! (`CANDLE_GRAD_DO_NOT_DETACH`), and refuse rather than return a gradient that is silently incomplete.
+//! [`pad2d`], [`mask`], [`softmax`] and [`log_sum_exp`] have derivatives built from themselves. Fused operations
+//! ([`linear`], [`masked_linear`], [`linear_tangents`], [`conv2d`] with an activation, [`gate`], norms) switch to such
+//! compositions when candle keeps gradient graphs (`CANDLE_GRAD_DO_NOT_DETACH`), and refuse rather than return a
+//! gradient that is silently incomplete.
 #![allow(unsafe_code)]
 
 mod activation;
 mod conv;
+mod gate;
 mod linear;
 mod logistic;
 mod loss;
+mod mask;
+mod masked_linear;
 mod matrix;
 mod norm;
 pub mod optim;
+mod pad;
 mod plain;
 mod real;
 mod reduce;
@@ -26,12 +31,18 @@ pub mod runtime;
 mod shift;
 mod simd;
 mod support;
+mod tangents;
 
 pub use activation::{Activation, act, act_grad};
 pub use conv::{Conv, conv_transpose2d, conv2d, conv2d_input_grad, conv2d_weight_grad};
-pub use linear::linear;
+pub use gate::gate;
+pub use linear::{linear, linear_and_slope};
 pub use logistic::discretised_logistic_rows;
 pub use loss::{bce_with_logits, bce_with_logits_rows};
+pub use mask::mask;
+pub use masked_linear::{Pattern, masked_linear};
 pub use norm::{group_norm, layer_norm};
+pub use pad::{Margins, pad2d};
 pub use reduce::{log_sum_exp, softmax, sum_rows};
 pub use resample::{avg_pool2, cat_channels, sum_pool2, upsample2};
+pub use tangents::linear_tangents;

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail}
 use rayon::prelude::*;
 
 use crate::activation::{
-    Activation, Bias, act, finish_row, multiply, par_blocks, slope_from_value, times_slope_of_value,
+    Activation, Bias, act, act_grad, finish_row, multiply, par_blocks, slope_from_value, times_slope_of_value,
 };
 use crate::matrix::{Threads, View, product};
 use crate::plain;
@@ -22,6 +22,66 @@ use crate::support::{
 /// # Errors
 /// On shapes that do not fit.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, f: Activation) -> Result<Tensor> {
+    let (x, shape) = as_rows(x, w, bias)?;
+    let y = if is_fast(&x) && w.dim(0)? > 0 && !keeps_gradient_graphs() {
+        let bias = bias_or_zero(w, bias)?;
+        let tracked = x.track_op() || w.track_op() || bias.track_op();
+        let op = Linear { f, keep: tracked && !slope_from_value(f), slopes: OnceLock::new() };
+        x.contiguous()?.apply_op3(&w.contiguous()?, &bias, op)?
+    } else {
+        act(&plain::linear(&x, w, bias)?, f)?
+    };
+    shaped(y, shape)
+}
+
+/// [`linear`], and the slopes `f'(x wᵀ + b)` of the same shape, both outside every graph: what a frozen layer needs to
+/// pull gradients back, for one pass over the activations.
+///
+/// # Errors
+/// On shapes that do not fit.
+pub fn linear_and_slope(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    f: Activation,
+) -> Result<(Tensor, Tensor)> {
+    let (x, shape) = as_rows(x, w, bias)?;
+    let (x, w, bias) = (x.detach(), w.detach(), bias.map(Tensor::detach));
+    let (y, slopes) = if is_fast(&x) && w.dim(0)? > 0 {
+        let (x, w, bias) = (x.contiguous()?, w.contiguous()?, bias_or_zero(&w, bias.as_ref())?);
+        let ((rows, inputs), (outputs, _)) = (x.dims2()?, w.dims2()?);
+        with_real!(x.dtype(), T, {
+            let (mut y, mut slopes) = (uninit::<T>(rows * outputs), uninit::<T>(rows * outputs));
+            with_slice::<T, _>(&x, |x| {
+                with_slice::<T, _>(&w, |w| {
+                    let weights = View::rows(w, outputs, inputs, inputs).t();
+                    product(
+                        &mut y,
+                        outputs,
+                        false,
+                        View::rows(x, rows, inputs, inputs),
+                        weights,
+                        Threads::All,
+                    );
+                    Ok(())
+                })
+            })?;
+            with_slice::<T, _>(&bias, |b| {
+                finish_rows(f, b, &mut y, Some(&mut slopes));
+                Ok(())
+            })?;
+            let tensor = |v: Vec<T>| Tensor::from_vec(v, (rows, outputs), x.device());
+            (tensor(y)?, tensor(slopes)?)
+        })
+    } else {
+        let a = plain::linear(&x, &w, bias.as_ref())?;
+        (act(&a, f)?, act_grad(&a, &a.ones_like()?, f)?)
+    };
+    Ok((shaped(y, shape.clone())?, shaped(slopes, shape)?))
+}
+
+/// `x` as rows, and the shape of the result, once all shapes are found to fit.
+pub(crate) fn as_rows(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<(Tensor, Vec<usize>)> {
     let (outputs, inputs) = w.dims2()?;
     if x.rank() == 0 || x.dim(D::Minus1)? != inputs {
         bail!("linear: the weight takes {inputs} inputs, x has shape {:?}", x.dims());
@@ -32,27 +92,25 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, f: Activation) -> R
         bail!("linear: the bias must have shape [{outputs}], got {:?}", b.dims());
     }
     let mut shape = x.dims().to_vec();
-    let rows: usize = shape[..shape.len() - 1].iter().product();
     shape.pop();
+    let rows: usize = shape.iter().product();
     shape.push(outputs);
     let x = match x.rank() {
         2 => x.clone(),
         _ => x.reshape((rows, inputs))?,
     };
-    let y = if is_fast(&x) && outputs > 0 && !keeps_gradient_graphs() {
-        let bias = match bias {
-            Some(b) => b.contiguous()?,
-            None => Tensor::zeros(outputs, w.dtype(), w.device())?,
-        };
-        let tracked = x.track_op() || w.track_op() || bias.track_op();
-        let op = Linear { f, keep: tracked && !slope_from_value(f), slopes: OnceLock::new() };
-        x.contiguous()?.apply_op3(&w.contiguous()?, &bias, op)?
-    } else {
-        act(&plain::linear(&x, w, bias)?, f)?
-    };
-    match shape.len() {
-        2 => Ok(y),
-        _ => y.reshape(shape),
+    Ok((x, shape))
+}
+
+/// Undoes [`as_rows`].
+pub(crate) fn shaped(y: Tensor, shape: Vec<usize>) -> Result<Tensor> {
+    if shape.len() == 2 { Ok(y) } else { y.reshape(shape) }
+}
+
+pub(crate) fn bias_or_zero(w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match bias {
+        Some(b) => b.contiguous(),
+        None => Tensor::zeros(w.dim(0)?, w.dtype(), w.device()),
     }
 }
 
@@ -114,7 +172,7 @@ impl CustomOp3 for Linear {
 }
 
 /// `y = f(y + b)` row by row.
-fn finish_rows<T: Real>(f: Activation, bias: &[T], y: &mut [T], slopes: Option<&mut [T]>) {
+pub(crate) fn finish_rows<T: Real>(f: Activation, bias: &[T], y: &mut [T], slopes: Option<&mut [T]>) {
     let width = bias.len();
     let rows = (16 * 1024 / width).max(1);
     let blocks = y.len().div_ceil(rows * width);
@@ -175,7 +233,7 @@ pub(crate) fn pre_activation_grad(
 }
 
 /// `op(a) op(b)` of contiguous CPU matrices, outside any graph.
-fn matrix_product<T: Real>(a: &Tensor, a_t: bool, b: &Tensor, b_t: bool) -> Result<Tensor> {
+pub(crate) fn matrix_product<T: Real>(a: &Tensor, a_t: bool, b: &Tensor, b_t: bool) -> Result<Tensor> {
     let ((ar, ac), (br, bc)) = (a.dims2()?, b.dims2()?);
     let m = if a_t { ac } else { ar };
     let n = if b_t { br } else { bc };

@@ -5,6 +5,7 @@ use candle_core::{D, Result, Tensor};
 
 use crate::activation::Activation;
 use crate::conv::Conv;
+use crate::pad::Margins;
 
 /// `1 / (1 + exp(−x))`.
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
@@ -175,6 +176,15 @@ pub(crate) fn sum_pool2(x: &Tensor) -> Result<Tensor> {
     let (b, c, h, w) = x.dims4()?;
     let x = x.narrow(2, 0, h / 2 * 2)?.narrow(3, 0, w / 2 * 2)?;
     x.reshape((b, c, h / 2, 2, w / 2, 2))?.sum(5)?.sum(3)
+}
+
+pub(crate) fn pad2d(x: &Tensor, margins: Margins) -> Result<Tensor> {
+    let sides = [(2, margins.top, margins.bottom), (3, margins.left, margins.right)];
+    sides.into_iter().try_fold(x.clone(), |x, (dim, before, after)| {
+        let (cut, added) = (|n: isize| (-n).max(0) as usize, |n: isize| n.max(0) as usize);
+        let kept = x.dim(dim)? - cut(before) - cut(after);
+        x.narrow(dim, cut(before), kept)?.pad_with_zeros(dim, added(before), added(after))
+    })
 }
 
 pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {

@@ -4,6 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::pad::{Margins, pad2d};
 use crate::plain;
 use crate::real::Real;
 use crate::support::{is_fast, output, slice, uninit, with_real};
@@ -94,10 +95,8 @@ impl CustomOp1 for SumPool {
     }
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let (_, _, h, w) = x.dims4()?;
-        let dx = upsample2(g)?;
-        let dx = if h % 2 == 1 { dx.pad_with_zeros(2, 0, 1)? } else { dx };
-        let dx = if w % 2 == 1 { dx.pad_with_zeros(3, 0, 1)? } else { dx };
-        Ok(Some(dx))
+        let odd = Margins { bottom: (h % 2) as isize, right: (w % 2) as isize, ..Margins::default() };
+        pad2d(&upsample2(g)?, odd).map(Some)
     }
 }
 

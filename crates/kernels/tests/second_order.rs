@@ -7,9 +7,9 @@ mod common;
 use candle_core::{Result, Tensor, Var};
 use common::{tensor, weighted_sum};
 use genzoo_kernels::{
-    Activation, Conv, act, bce_with_logits_rows, cat_channels, conv_transpose2d, conv2d,
-    discretised_logistic_rows, group_norm, layer_norm, linear, log_sum_exp, softmax, sum_pool2, sum_rows,
-    upsample2,
+    Activation, Conv, Margins, Pattern, act, bce_with_logits_rows, cat_channels, conv_transpose2d, conv2d,
+    discretised_logistic_rows, gate, group_norm, layer_norm, linear, linear_tangents, log_sum_exp, mask,
+    masked_linear, pad2d, softmax, sum_pool2, sum_rows, upsample2,
 };
 use genzoo_testkit::{Tol, assert_close, finite_difference_tensor};
 
@@ -48,6 +48,9 @@ fn second_derivatives_through_backward() {
     for f in [Activation::Silu, Activation::Tanh, Activation::Softplus, Activation::Gelu] {
         check("act", |x| act(x, f), &tensor(&[2, 3], 1));
         check("linear", |x| linear(x, &w, Some(&b), f), &tensor(&[2, 3], 1));
+        let pattern = Pattern::new(&w.gt(0.0).unwrap().to_dtype(w.dtype()).unwrap()).unwrap();
+        check("masked_linear", |x| masked_linear(x, &w, &pattern, Some(&b), f), &tensor(&[2, 3], 1));
+        check("linear_tangents", |x| linear_tangents(x, &w, Some(&b), f, 2), &tensor(&[4, 3], 1));
     }
     let (w, b) = (tensor(&[3, 2, 3, 3], 2), tensor(&[3], 3));
     check(
@@ -70,5 +73,9 @@ fn second_derivatives_through_backward() {
     check("upsample2", |x| silu(upsample2(x)?), &tensor(&[1, 2, 2, 3], 1));
     check("sum_pool2", |x| silu(sum_pool2(x)?), &tensor(&[1, 2, 5, 4], 1));
     check("cat_channels", |x| silu(cat_channels(x, &x.sqr()?)?), &tensor(&[1, 2, 2, 2], 1));
+    let margins = Margins { top: 1, bottom: -1, left: 2, right: 1 };
+    check("pad2d", |x| silu(pad2d(x, margins)?), &tensor(&[1, 2, 2, 3], 1));
+    check("gate", gate, &tensor(&[2, 4, 3], 1));
+    check("mask", |x| silu(mask(x, &tensor(&[2, 3], 2))?), &tensor(&[2, 3], 1));
     check("sum_rows", |x| silu(sum_rows(x)?), &tensor(&[3, 2], 1));
 }

@@ -88,9 +88,8 @@ impl Likelihood {
                 (k + noise.uniform_like(&mu)?)?.affine(1.0 / 256.0, 0.0)?
             }
             Self::Bernoulli => {
-                let u = noise.uniform(output.shape(), DType::F64, output.device())?;
                 let p = self.mean(output)?.to_dtype(DType::F64)?;
-                u.lt(&p)?.to_dtype(output.dtype())?
+                noise.bernoulli(&p)?.to_dtype(output.dtype())?
             }
         })
     }

@@ -7,7 +7,7 @@
 //! The products here are made of tracked operations: one first-order backward through them is that derivative.
 //! With frozen weights and a detached `x` nothing is tracked, and they are the fast path of Langevin sampling.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 use genzoo_kernels as kernels;
 
 use super::Activation;
@@ -97,28 +97,4 @@ pub(crate) fn chain_vjp<'a>(layers: &[&'a dyn Differentiable], x: &Tensor) -> Re
 /// [`Differentiable::jvp`] of a chain.
 pub(crate) fn chain_jvp(layers: &[&dyn Differentiable], x: &Tensor, u: &Tensor) -> Result<(Tensor, Tensor)> {
     layers.iter().try_fold((x.clone(), u.clone()), |(x, u), layer| layer.jvp(&x, &u))
-}
-
-/// The exact divergence `Σᵢ ∂fᵢ/∂xᵢ`, `(b,)`, of a map `(b, d) → (b, d)`, by one Jacobian-vector product per dimension.
-///
-/// # Errors
-/// On wrong shapes.
-pub(crate) fn divergence_by_jvp(
-    x: &Tensor,
-    jvp: impl Fn(&Tensor) -> Result<(Tensor, Tensor)>,
-) -> Result<(Tensor, Tensor)> {
-    let (b, d) = x.dims2()?;
-    let basis = Tensor::eye(d, x.dtype(), x.device())?;
-    let mut value = None;
-    let mut divergence = Tensor::zeros(b, x.dtype(), x.device())?;
-    for i in 0..d {
-        let u = basis.narrow(0, i, 1)?.broadcast_as((b, d))?.contiguous()?;
-        let (y, tangent) = jvp(&u)?;
-        divergence = (divergence + tangent.narrow(D::Minus1, i, 1)?.squeeze(D::Minus1)?)?;
-        value.get_or_insert(y);
-    }
-    match value {
-        Some(y) => Ok((y, divergence)),
-        None => candle_core::bail!("the divergence needs at least one dimension"),
-    }
 }

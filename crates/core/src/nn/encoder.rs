@@ -254,7 +254,7 @@ impl ConvDecoder {
         let h = self.linear.forward(z)?.reshape((b, channels, size, size))?;
         let mut h = self.start_norm.forward(h)?;
         for (conv, behind, size) in &self.convs {
-            h = behind.forward(crop(&conv.forward(&h)?, *size, *size)?)?;
+            h = behind.forward(fit(&conv.forward(&h)?, *size, *size)?)?;
         }
         Ok(h)
     }
@@ -270,11 +270,10 @@ impl ConvDecoder {
     }
 }
 
-/// The upper left part of an image.
-pub(crate) fn crop(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+/// Images brought to a size by zeros below and on the right, or by cutting there.
+pub(crate) fn fit(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
-    match (h == height, w == width) {
-        (true, true) => Ok(x.clone()),
-        _ => x.narrow(2, 0, height)?.narrow(3, 0, width)?.contiguous(),
-    }
+    let missing = |from: usize, to: usize| to as isize - from as isize;
+    let (bottom, right) = (missing(h, height), missing(w, width));
+    kernels::pad2d(x, kernels::Margins { bottom, right, ..Default::default() })
 }

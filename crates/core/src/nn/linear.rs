@@ -105,6 +105,15 @@ impl Linear {
         kernels::linear(x, &self.weight, self.bias.as_ref(), self.activation)
     }
 
+    /// Points and tangents at once: `x` holds `blocks` blocks of as many rows, first points `x`, then tangents `u`; so
+    /// does the result, with `f(x Wᵀ + b)` and `f'(x Wᵀ + b) ⊙ (u Wᵀ)`.
+    ///
+    /// # Errors
+    /// When `x` is not a matrix of such rows.
+    pub fn with_tangents(&self, x: &Tensor, blocks: usize) -> Result<Tensor> {
+        kernels::linear_tangents(x, &self.weight, self.bias.as_ref(), self.activation, blocks)
+    }
+
     /// The same weights outside every graph.
     pub fn frozen(&self) -> Self {
         Self {
@@ -153,6 +162,13 @@ impl Differentiable for Linear {
     }
 
     fn vjp_with(&self, x: &Tensor) -> Result<(Tensor, super::differentiable::Pull<'_>)> {
+        let tracked =
+            x.track_op() || self.weight.track_op() || self.bias.as_ref().is_some_and(Tensor::track_op);
+        if !tracked && self.activation != Activation::Identity {
+            // Where no graph is wanted, as in Langevin sampling, the slope comes with the value.
+            let (y, slope) = kernels::linear_and_slope(x, &self.weight, self.bias.as_ref(), self.activation)?;
+            return Ok((y, Box::new(move |v: &Tensor| self.pull(&(v * &slope)?))));
+        }
         let a = self.affine(x)?;
         let y = kernels::act(&a, self.activation)?;
         let pull = move |v: &Tensor| self.pull(&kernels::act_grad(&a, v, self.activation)?);

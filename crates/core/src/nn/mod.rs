@@ -8,21 +8,25 @@
 //! Second derivatives: [`Differentiable`] layers write their vector-Jacobian and Jacobian-vector products as
 //! ordinary graphs, so one backward through them gives mixed derivatives such as `∂/∂θ ‖∇ₓU‖²`.
 
+mod causal;
 mod conv;
 mod differentiable;
 mod encoder;
 mod linear;
+mod masked;
 mod mlp;
 mod norm;
 pub mod time;
 mod time_mlp;
 mod unet;
 
+pub use causal::{Causal, CausalConv2d, GatedCausalConv2d};
 pub use conv::{Conv2d, ConvTranspose2d, Upsample2};
 pub use differentiable::{Differentiable, Pull, input_gradient};
 pub use encoder::{ConvConfig, ConvDecoder, ConvEncoder, Normalization};
 pub use genzoo_kernels::{Activation, Conv};
 pub use linear::Linear;
+pub use masked::{Made, MaskedLinear};
 pub use mlp::{Mlp, ResidualMlp};
 pub use norm::{GroupNorm, LayerNorm};
 pub use time_mlp::{TimeMlp, TimeMlpConfig};
@@ -42,5 +46,7 @@ pub(crate) fn require(condition: bool, message: impl FnOnce() -> String) -> Resu
     if condition { Ok(()) } else { Err(candle_core::Error::Msg(message())) }
 }
 
+#[cfg(test)]
+mod autoregressive_tests;
 #[cfg(test)]
 mod tests;

@@ -8,20 +8,20 @@ use genzoo_testkit::{Tol, assert_close, assert_gradient, finite_difference_tenso
 use super::*;
 use crate::{Noise, ParamStore, autograd};
 
-fn store(dtype: DType) -> ParamStore {
+pub(super) fn store(dtype: DType) -> ParamStore {
     ParamStore::new(&Noise::new(7), dtype, &Device::Cpu)
 }
 
-fn normal(shape: &[usize], salt: u64, dtype: DType) -> Tensor {
+pub(super) fn normal(shape: &[usize], salt: u64, dtype: DType) -> Tensor {
     Noise::new(salt).normal(shape, dtype, &Device::Cpu).unwrap()
 }
 
-fn weighted(y: &Tensor) -> Result<Tensor> {
+pub(super) fn weighted(y: &Tensor) -> Result<Tensor> {
     (y * normal(y.dims(), 99, y.dtype()))?.sum_all()
 }
 
 /// Moves every parameter away from its initial value: zero layers hide errors.
-fn shake(store: &ParamStore) {
+pub(super) fn shake(store: &ParamStore) {
     for (i, (_, var)) in store.entries().into_iter().enumerate() {
         let shift = (normal(var.dims(), 1000 + i as u64, var.dtype()) * 0.1).unwrap();
         var.set(&(var.as_tensor() + shift).unwrap().detach()).unwrap();
@@ -29,7 +29,7 @@ fn shake(store: &ParamStore) {
 }
 
 /// The gradient of `loss` with respect to every parameter, by backward and by finite differences.
-fn check_weight_gradients(store: &ParamStore, loss: impl Fn() -> Result<Tensor>, tol: Tol) {
+pub(super) fn check_weight_gradients(store: &ParamStore, loss: impl Fn() -> Result<Tensor>, tol: Tol) {
     let grads = loss().unwrap().backward().unwrap();
     for (name, var) in store.entries() {
         let analytic = match grads.get(var.as_tensor()) {
@@ -162,6 +162,27 @@ fn divergence_is_the_trace_of_the_jacobian() {
         }
         assert_close(divergence.get(row).unwrap(), trace, Tol::abs(1e-8));
     }
+}
+
+/// More dimensions than are pushed at once, and two inputs that stand still.
+#[test]
+fn divergence_of_many_dimensions_is_the_trace() {
+    let s = store(DType::F64);
+    let net = Mlp::new(&[12, 7, 10], Activation::Tanh, Activation::Identity, &s.group("g")).unwrap();
+    let x = normal(&[3, 12], 1, DType::F64);
+    let (y, divergence) = net.divergence(&x).unwrap();
+    assert_close(y, net.forward(&x).unwrap(), Tol::abs(1e-13));
+    let axes = Tensor::eye(12, DType::F64, &Device::Cpu).unwrap();
+    let mut trace = Tensor::zeros(3, DType::F64, &Device::Cpu).unwrap();
+    for i in 0..10 {
+        let u = axes.narrow(0, i, 1).unwrap().broadcast_as((3, 12)).unwrap().contiguous().unwrap();
+        let (_, tangent) = net.jvp(&x, &u).unwrap();
+        trace = (trace + tangent.narrow(1, i, 1).unwrap().squeeze(1).unwrap()).unwrap();
+    }
+    assert_close(divergence, trace, Tol::abs(1e-12));
+    check_weight_gradients(&s, || weighted(&net.divergence(&x)?.1.sqr()?), Tol::abs(1e-7));
+    let wide = Mlp::new(&[2, 4, 3], Activation::Tanh, Activation::Identity, &s.group("wide")).unwrap();
+    assert!(wide.divergence(&normal(&[3, 2], 1, DType::F64)).is_err());
 }
 
 #[test]

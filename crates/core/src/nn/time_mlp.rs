@@ -7,7 +7,7 @@
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::differentiable::{Pull, divergence_by_jvp};
+use super::differentiable::Pull;
 use super::{Activation, Differentiable, Mlp, require, time};
 
 /// The sizes of a [`TimeMlp`].
@@ -127,9 +127,13 @@ impl TimeMlp {
     /// `f` and its exact divergence over x, `(b,)`; costs one forward pass per dimension.
     ///
     /// # Errors
-    /// As [`TimeMlp::forward`].
+    /// As [`TimeMlp::forward`], and when the result has other dimensions than x.
     pub fn divergence(&self, x: &Tensor, t: &Tensor, label: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
-        divergence_by_jvp(x, |u| self.jvp(x, t, label, u))
+        let TimeMlpConfig { inputs, outputs, .. } = self.config;
+        require(inputs == outputs, || {
+            format!("a divergence needs as many outputs as inputs, this network has {outputs} for {inputs}")
+        })?;
+        self.mlp.divergence(&self.input(x, t, label)?)
     }
 
     /// The map of x alone, at the given times and labels.

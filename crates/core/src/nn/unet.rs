@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use genzoo_kernels as kernels;
 
-use super::encoder::{crop, norm_groups};
+use super::encoder::{fit, norm_groups};
 use super::time_mlp::embed;
 use super::{Activation, Conv, Conv2d, ConvTranspose2d, GroupNorm, Linear, Upsample2, require, time};
 
@@ -170,7 +170,8 @@ impl UNet {
         require(t.dims() == [b], || format!("expected t of shape ({b},), got {:?}", t.dims()))?;
         let e = self.embed(t, label, b)?;
         let stride = self.config.stem_stride;
-        let mut h = self.stem.forward(&pad_to_multiple(x, stride)?)?;
+        let (even_h, even_w) = (height.next_multiple_of(stride), width.next_multiple_of(stride));
+        let mut h = self.stem.forward(&fit(x, even_h, even_w)?)?;
         let mut skips = Vec::new();
         for level in &self.down {
             for block in &level.blocks {
@@ -189,7 +190,7 @@ impl UNet {
                     candle_core::bail!("a U-Net has as many blocks up as down")
                 };
                 let (_, _, sh, sw) = skip.dims4()?;
-                h = block.forward(&kernels::cat_channels(&crop(&h, sh, sw)?, &skip)?, &e)?;
+                h = block.forward(&kernels::cat_channels(&fit(&h, sh, sw)?, &skip)?, &e)?;
             }
         }
         let h = self.norm.forward(&h)?;
@@ -197,7 +198,7 @@ impl UNet {
             Head::Same(head) => head.forward(&h)?,
             Head::Double(head) => head.forward(&h)?,
         };
-        crop(&y, height, width)
+        fit(&y, height, width)
     }
 
     /// The same weights outside every graph.
@@ -232,16 +233,6 @@ impl UNet {
             None => e,
         };
         kernels::act(&e, Activation::Silu)
-    }
-}
-
-/// Zeros below and to the right, so that both sizes are multiples of `n`.
-fn pad_to_multiple(x: &Tensor, n: usize) -> Result<Tensor> {
-    let (_, _, h, w) = x.dims4()?;
-    let missing = |size: usize| size.next_multiple_of(n) - size;
-    match (missing(h), missing(w)) {
-        (0, 0) => Ok(x.clone()),
-        (dh, dw) => x.pad_with_zeros(2, 0, dh)?.pad_with_zeros(3, 0, dw),
     }
 }
 

@@ -301,11 +301,7 @@ impl Sampler for OnePass<'_> {
         let model = self.model;
         let y = model.frozen.0.forward(&model.codes(draw.n, noise)?)?.detach();
         let x = model.unscale(&y)?;
-        let x = if self.noisy && model.spec.space.is_binary() {
-            noise.uniform_like(&x)?.lt(&x)?.to_dtype(x.dtype())?
-        } else {
-            x
-        };
+        let x = if self.noisy && model.spec.space.is_binary() { noise.bernoulli(&x)? } else { x };
         Ok(Samples { x, evaluations: 1 })
     }
 }

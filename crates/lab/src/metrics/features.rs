@@ -1,6 +1,6 @@
 //! The space in which samples are compared.
 //!
-//! Raw values, or the features of a [judge](crate::judge): a classifier's penultimate layer. All metrics of a comparison
+//! Raw values, or the features of a [`crate::judge`]: a classifier's penultimate layer. All metrics of a comparison
 //! are measured in the same space.
 
 use candle_core::{DType, Tensor};

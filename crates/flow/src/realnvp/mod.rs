@@ -82,7 +82,7 @@ fn defaults(spec: &DataSpec) -> Table {
         couplings = 16
         hidden = 64
         layers = 2
-        gain = 4.0
+        gain = 1.0
         bound = 2.0
         [train]
         batch = 512

@@ -82,7 +82,6 @@ fn defaults(spec: &DataSpec) -> Table {
         couplings = 16
         hidden = 64
         layers = 2
-        gain = 1.0
         bound = 2.0
         [train]
         batch = 512

@@ -11,7 +11,6 @@ struct Config {
     couplings: usize,
     hidden: usize,
     layers: usize,
-    gain: f64,
     bound: f64,
 }
 
@@ -19,27 +18,20 @@ struct Config {
 #[derive(Clone)]
 pub(super) struct VectorFlow {
     pub(super) scaling: Standardizer,
-    couplings: Vec<Coupling<Magnified>>,
+    couplings: Vec<Coupling<Mlp>>,
     /// Positions of even and odd dimensions, and where each dimension lies among (even, odd).
     even: Tensor,
     odd: Tensor,
     order: Tensor,
 }
 
-/// A perceptron of `gain` times its input, whose kinks lie dense enough for structure much smaller than the data.
-#[derive(Clone)]
-struct Magnified {
-    net: Mlp,
-    gain: f64,
-}
-
-impl Conditioner for Magnified {
+impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor) -> Result<Tensor> {
-        Ok(self.net.forward(&(kept * self.gain)?)?)
+        Ok(Mlp::forward(self, kept)?)
     }
 
     fn frozen(&self) -> Self {
-        Self { net: self.net.frozen(), gain: self.gain }
+        Mlp::frozen(self)
     }
 }
 
@@ -56,9 +48,6 @@ impl VectorFlow {
         super::at_least("hidden", c.hidden, 1)?;
         super::at_least("layers", c.layers, 1)?;
         super::check_bound(c.bound)?;
-        if !(c.gain > 0.0 && c.gain.is_finite()) {
-            return Err(Error::config("model.gain", "a number above 0", c.gain));
-        }
         let (n_even, n_odd) = (d.div_ceil(2), d / 2);
         let root = params.group("main");
         let mut couplings = Vec::with_capacity(c.couplings);
@@ -70,7 +59,7 @@ impl VectorFlow {
             widths.push(2 * moved);
             // The last layer starts at zero: the flow starts as the identity.
             let net = Mlp::zero_last(&widths, Activation::Relu, Activation::Identity, &vb)?;
-            couplings.push(Coupling { net: Magnified { net, gain: c.gain }, bound: c.bound });
+            couplings.push(Coupling { net, bound: c.bound });
         }
         let device = params.device();
         let index = |v: Vec<u32>| Tensor::new(v, device);

@@ -3,15 +3,16 @@
 //! Everything random is a function of the seed of the evaluation, which is the same for every model of a suite: all
 //! are judged on the same test rows, against the same real samples, along the same directions.
 
+mod drawing;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Tensor};
 use genzoo_core::recipe::sampler_choice;
-use genzoo_core::{
-    Dataset, Draw, Error, Measurement, Model, Noise, Result, Sampler, SamplerInfo, Space, Split, Table,
-};
+use genzoo_core::{Dataset, Error, Measurement, Model, Noise, Result, Space, Split, Table};
 
+use self::drawing::{Clock, draw, speed_of};
 use crate::data::random_rows;
 use crate::likelihood::{self, Choice, DEGENERATE, Judged};
 use crate::metrics::{self, Features, Judgement, Known, Points, Reference, Rows, Score, Settings, find};
@@ -164,27 +165,6 @@ pub fn evaluate(
     })
 }
 
-/// Moments of a rough budget.
-struct Clock {
-    start: Instant,
-    seconds: Option<f64>,
-}
-
-impl Clock {
-    fn new(seconds: Option<f64>) -> Self {
-        Self { start: Instant::now(), seconds: seconds.filter(|s| s.is_finite() && *s > 0.0) }
-    }
-
-    /// When this part of the budget is spent.
-    fn at(&self, part: f64) -> Option<Instant> {
-        self.seconds.map(|s| self.start + Duration::from_secs_f64(s * part))
-    }
-}
-
-fn passed(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|d| Instant::now() >= d)
-}
-
 fn owned((name, table): (&'static str, Table)) -> (String, Table) {
     (name.to_string(), table)
 }
@@ -207,78 +187,6 @@ fn chosen_metrics<'a>(
             Ok(metrics::metrics().filter(|m| shown(m.rows)).map(|m| m.name).collect())
         }
     }
-}
-
-/// Fewest samples that are drawn however long they take.
-const FEWEST: usize = 64;
-
-/// Draws `n` samples, fewer if the deadline passes, and times it: one alone first, then the rest in pieces.
-fn draw(
-    sampler: &dyn Sampler,
-    n: usize,
-    deadline: Option<Instant>,
-    noise: &Noise,
-    progress: &mut dyn FnMut(&str),
-) -> Result<(Tensor, Sampling)> {
-    progress("sampling");
-    let (first, seconds_to_first) = timed(sampler, 1, noise, 0)?;
-    let mut parts = vec![first.x];
-    let (mut drawn, mut spent, mut timed_rows, mut evaluations) = (1, 0.0, 0, first.evaluations);
-    // Pieces of fixed sizes: what is drawn may not depend on how fast it is drawn.
-    let size = if parts[0].elem_count() <= 64 { 1000 } else { FEWEST };
-    while drawn < n && (drawn < FEWEST || !passed(deadline)) {
-        let rows = if drawn < FEWEST { FEWEST - drawn } else { size }.min(n - drawn);
-        let (part, seconds) = timed(sampler, rows, noise, parts.len() as u64)?;
-        parts.push(part.x);
-        evaluations = part.evaluations;
-        (drawn, spent, timed_rows) = (drawn + rows, spent + seconds, timed_rows + rows);
-        progress(&format!("sampling {drawn}/{n}"));
-    }
-    let speed = Sampling {
-        sampler: sampler.info().name.to_string(),
-        evaluations,
-        examples_per_second: (spent > 0.0).then(|| timed_rows as f64 / spent),
-        seconds_to_first: Some(seconds_to_first),
-    };
-    Ok((Tensor::cat(&parts, 0)?, speed))
-}
-
-fn timed(sampler: &dyn Sampler, n: usize, noise: &Noise, piece: u64) -> Result<(genzoo_core::Samples, f64)> {
-    let start = Instant::now();
-    let samples = sampler.sample(&Draw::n(n), &mut noise.at(piece))?;
-    Ok((samples, start.elapsed().as_secs_f64()))
-}
-
-/// The speed of a sampler with its default options, in growing batches until `until`; `None` after `deadline`.
-fn speed_of(
-    model: &dyn Model,
-    info: &SamplerInfo,
-    until: Instant,
-    deadline: Option<Instant>,
-    noise: &Noise,
-) -> Result<Option<Sampling>> {
-    if passed(deadline) {
-        return Ok(None);
-    }
-    let sampler = model.sampler(info.name, &(info.defaults)())?;
-    let (first, seconds_to_first) = timed(sampler.as_ref(), 1, noise, 0)?;
-    let mut speed = Sampling {
-        sampler: info.name.to_string(),
-        evaluations: first.evaluations,
-        examples_per_second: None,
-        seconds_to_first: Some(seconds_to_first),
-    };
-    let mut last = seconds_to_first;
-    for (i, n) in [16, 128, 1024].into_iter().enumerate() {
-        // A batch eight times as large takes at most eight times as long, usually far less.
-        if Instant::now() + Duration::from_secs_f64(4.0 * last) > until {
-            break;
-        }
-        let (_, seconds) = timed(sampler.as_ref(), n, noise, 1 + i as u64)?;
-        speed.examples_per_second = Some(n as f64 / seconds.max(1e-9));
-        last = seconds;
-    }
-    Ok(Some(speed))
 }
 
 fn likelihoods_of(
@@ -405,7 +313,8 @@ mod tests {
     use crate::data::{OpenOptions, open};
     use candle_core::Device;
     use genzoo_core::{
-        Batch, Density, DensityInfo, Draw, Family, ModelInfo, ParamStore, Samples, Turn, Update,
+        Batch, Density, DensityInfo, Draw, Family, ModelInfo, ParamStore, Sampler, SamplerInfo, Samples,
+        Turn, Update,
     };
 
     fn few() -> EvalOptions {

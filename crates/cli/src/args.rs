@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use genzoo_core::study::Effort;
 
 /// A comparative zoo of generative models: six families, one contract, one honest row each.
 #[derive(Parser, Debug)]
@@ -264,9 +265,10 @@ Examples:
   genzoo bench                                          the suite quick
   genzoo bench toys --seeds 3 --out runs/toys
   genzoo bench --models realnvp,ddpm --data moons --seconds 10
-  genzoo bench mnist --data-dir ~/mnist --out runs/mnist --resume")]
+  genzoo bench mnist --data-dir ~/mnist --out runs/mnist --resume
+  genzoo bench kl-vs-fisher --budget small              a study: a claim of the literature, tried again")]
 pub(crate) struct Bench {
-    /// Suite: quick, toys, mnist, mnist-binary
+    /// Suite or study, see `genzoo list suites`
     #[arg(default_value = "quick")]
     pub(crate) suite: String,
     /// Only these models, comma-separated
@@ -286,6 +288,9 @@ pub(crate) struct Bench {
     /// Skip finished rows and go on with unfinished runs
     #[arg(long)]
     pub(crate) resume: bool,
+    /// small: less than five minutes for a study, a fraction of the seconds for a suite
+    #[arg(long, value_name = "small|full", default_value = "full", hide_default_value = true)]
+    pub(crate) budget: Effort,
     /// Also judge the samples of every sampler at other numbers of steps: quality against cost
     #[arg(long)]
     pub(crate) sweep: bool,

@@ -17,94 +17,83 @@ use crate::output::Output;
 use crate::run::{self, Trained};
 use crate::train::{self, Job, Outcome};
 use crate::zoo::{Registry, full_name};
-use crate::{EVAL_SEED, Opener, signals, sweep};
+use crate::{EVAL_SEED, Opener, signals, study, sweep};
 
 pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Opener) -> anyhow::Result<i32> {
-    let suite = suite::find(&args.suite)?;
-    let entries = chosen(args, registry, suite)?;
-    let datasets: Vec<String> = match &args.data {
-        Some(list) => split_names(list),
-        None => suite.datasets.iter().map(ToString::to_string).collect(),
-    };
-    if entries.is_empty() || datasets.is_empty() {
-        return Err(Error::config("bench", "at least one model and one data set", "none").into());
-    }
-    // Open everything and resolve every recipe first: a typing error must not surface after an hour.
-    let mut works = Vec::new();
-    for name in &datasets {
-        let judge = open.dataset(name, EVAL_SEED)?;
-        for entry in &entries {
-            if entry.spaces.contains(&judge.spec().space) {
-                train::resolve(entry, judge.as_ref(), &budgeted(args, suite, judge.as_ref()))?;
-            } else if args.models.is_some() {
-                crate::zoo::recipe(entry, judge.spec(), judge.name(), None, &[])?;
-            }
+    let study = study::find(&args.suite);
+    let suite = match suite::find(&args.suite) {
+        Ok(suite) => Some(suite),
+        Err(_) if study.is_some() => None,
+        Err(_) => {
+            let names = suite::SUITES.iter().map(|s| s.name).chain(study::studies().map(|s| s.name));
+            return Err(Error::unknown("suite", &args.suite, names).into());
         }
-        works.push(judge);
+    };
+    // Open everything and resolve every recipe first: a typing error must not surface after an hour.
+    let work = suite.map(|suite| Work::new(args, suite, registry, open)).transpose()?;
+    if work.is_none() && (args.models.is_some() || args.data.is_some() || args.seeds != 1 || args.sweep) {
+        let problem = format!("'{}' is a study: it has no models, data sets or seeds to choose", args.suite);
+        return Err(Error::config("bench", "--budget, --out and --resume alone", problem).into());
     }
     let folder = bench_folder(args)?;
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
     let _lock = run::lock(&folder)?;
-    let rows_path = folder.join("rows.jsonl");
-    if rows_path.exists() && !args.resume {
+    if folder.join(ROWS).exists() && !args.resume {
         return Err(Error::file(
             &folder,
             "this folder already holds rows; add --resume to finish them, or choose another --out",
         )
         .into());
     }
-    let (mut rows, warnings) = row::read(&rows_path)?;
-    for w in warnings {
-        out.note(&w);
-    }
-    let done: HashSet<(String, String, u64)> =
-        rows.iter().map(|r| (r.model.clone(), r.dataset.clone(), r.seed)).collect();
-    let bench = Running { args, suite, out, open, folder: &folder };
     let start = Instant::now();
-    for judge in &works {
-        if !done.contains(&("real".into(), judge.name().to_string(), EVAL_SEED)) {
-            bench.keep(&mut rows, &rows_path, bench.reference(judge.as_ref())?)?;
-        }
-        for seed in 0..args.seeds {
-            for entry in &entries {
-                let todo = !done.contains(&(entry.info.name.to_string(), judge.name().to_string(), seed));
-                if !todo || !entry.spaces.contains(&judge.spec().space) {
-                    continue;
-                }
-                match bench.one(entry, judge.as_ref(), seed) {
-                    Ok(Some(row)) => bench.keep(&mut rows, &rows_path, row)?,
-                    Ok(None) => return Ok(signals::exit_code()),
-                    // The disk and the user's input are everyone's trouble; the rest is this row's.
-                    Err(e)
-                        if e.downcast_ref::<Error>()
-                            .is_some_and(|e| matches!(e, Error::Io { .. } | Error::Locked { .. })) =>
-                    {
-                        return Err(e);
-                    }
-                    Err(e) => {
-                        let name = full_name(entry);
-                        let mut row =
-                            eval::failed_row(suite.name, &name, judge.as_ref(), seed, format!("{e:#}"));
-                        row.budget = bench.budget(entry, judge.as_ref());
-                        bench.keep(&mut rows, &rows_path, row)?;
-                    }
-                }
-            }
+    let record = study.map(|s| study::run(s, &folder, args, out, open)).transpose()?;
+    let mut rows = Vec::new();
+    if let Some(work) = &work {
+        let bench = Running { args, suite: work.suite, out, open, folder: &folder };
+        match bench.rows(work)? {
+            Some(all) => rows = all,
+            None => return Ok(signals::exit_code()),
         }
     }
     crate::report::write(&folder, &rows)?;
-    if out.json() {
-        out.print_json(&rows)?;
-    } else {
-        out.print(&genzoo_lab::report::terminal(&rows, out.width(), out.color()))?;
-        out.print(&format!(
-            "{} rows in {:.0} s: {}",
-            rows.len(),
-            start.elapsed().as_secs_f64(),
-            folder.join("report.html").display()
-        ))?;
-    }
+    crate::report::print(&folder, &rows, record.as_ref(), Some(start.elapsed().as_secs_f64()), out)?;
     Ok(if rows.iter().all(|r| r.status == Status::Ok) { 0 } else { 3 })
+}
+
+/// The file of rows in a bench folder.
+const ROWS: &str = "rows.jsonl";
+
+/// What a suite of rows comes to.
+struct Work {
+    suite: &'static Suite,
+    entries: Vec<&'static Entry>,
+    judges: Vec<Box<dyn Dataset>>,
+}
+
+impl Work {
+    fn new(args: &Bench, suite: &'static Suite, registry: Registry, open: &Opener) -> anyhow::Result<Self> {
+        let entries = chosen(args, registry, suite)?;
+        let datasets: Vec<String> = match &args.data {
+            Some(list) => split_names(list),
+            None => suite.datasets.iter().map(ToString::to_string).collect(),
+        };
+        if entries.is_empty() || datasets.is_empty() {
+            return Err(Error::config("bench", "at least one model and one data set", "none").into());
+        }
+        let mut judges = Vec::new();
+        for name in &datasets {
+            let judge = open.dataset(name, EVAL_SEED)?;
+            for entry in &entries {
+                if entry.spaces.contains(&judge.spec().space) {
+                    train::resolve(entry, judge.as_ref(), &budgeted(args, suite, judge.as_ref()))?;
+                } else if args.models.is_some() {
+                    crate::zoo::recipe(entry, judge.spec(), judge.name(), None, &[])?;
+                }
+            }
+            judges.push(judge);
+        }
+        Ok(Self { suite, entries, judges })
+    }
 }
 
 struct Running<'a> {
@@ -116,6 +105,49 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
+    /// Every row that is not finished yet, written as soon as it exists. `None` if interrupted.
+    fn rows(&self, work: &Work) -> anyhow::Result<Option<Vec<Row>>> {
+        let path = self.folder.join(ROWS);
+        let (mut rows, warnings) = row::read(&path)?;
+        for w in warnings {
+            self.out.note(&w);
+        }
+        let done: HashSet<(String, String, u64)> =
+            rows.iter().map(|r| (r.model.clone(), r.dataset.clone(), r.seed)).collect();
+        for judge in &work.judges {
+            if !done.contains(&("real".into(), judge.name().to_string(), EVAL_SEED)) {
+                self.keep(&mut rows, &path, self.reference(judge.as_ref())?)?;
+            }
+            for seed in 0..self.args.seeds {
+                for entry in &work.entries {
+                    let todo = !done.contains(&(entry.info.name.to_string(), judge.name().to_string(), seed));
+                    if !todo || !entry.spaces.contains(&judge.spec().space) {
+                        continue;
+                    }
+                    match self.one(entry, judge.as_ref(), seed) {
+                        Ok(Some(row)) => self.keep(&mut rows, &path, row)?,
+                        Ok(None) => return Ok(None),
+                        // The disk and the user's input are everyone's trouble; the rest is this row's.
+                        Err(e)
+                            if e.downcast_ref::<Error>()
+                                .is_some_and(|e| matches!(e, Error::Io { .. } | Error::Locked { .. })) =>
+                        {
+                            return Err(e);
+                        }
+                        Err(e) => {
+                            let name = full_name(entry);
+                            let why = format!("{e:#}");
+                            let mut row = eval::failed_row(self.suite.name, &name, judge.as_ref(), seed, why);
+                            row.budget = self.budget(entry, judge.as_ref());
+                            self.keep(&mut rows, &path, row)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Some(rows))
+    }
+
     /// Trains and judges one model. `None` if interrupted.
     fn one(&self, entry: &'static Entry, judge: &dyn Dataset, seed: u64) -> anyhow::Result<Option<Row>> {
         let data = self.open.dataset(judge.name(), seed)?;
@@ -143,8 +175,11 @@ impl Running<'_> {
             Outcome::Finished(record) | Outcome::Already(record) => record,
         };
         let trained = run::load(Registry::new(&[]).with(entry), &folder, None, &self.open.device)?;
-        let mut options =
-            eval::options(trained.model.as_ref(), &record.recipe, self.suite.evaluation(judge.spec()))?;
+        let mut options = eval::options(
+            trained.model.as_ref(),
+            &record.recipe,
+            self.suite.evaluation(judge.spec(), self.args.budget),
+        )?;
         options.training = Some(training_rows(data.as_ref())?);
         let mut row = self.judge(&trained, judge, &options)?;
         row.command = Some(record.command(entry, &folder));
@@ -168,8 +203,10 @@ impl Running<'_> {
     /// The row `real`: what the data themselves score.
     fn reference(&self, judge: &dyn Dataset) -> anyhow::Result<Row> {
         let model = genzoo_lab::baseline::real(self.open.dataset(judge.name(), EVAL_SEED)?)?;
-        let options =
-            EvalOptions { training: Some(training_rows(judge)?), ..self.suite.evaluation(judge.spec()) };
+        let options = EvalOptions {
+            training: Some(training_rows(judge)?),
+            ..self.suite.evaluation(judge.spec(), self.args.budget)
+        };
         let spinner = self.out.spinner("real");
         let evaluation =
             evaluate(model.as_ref(), judge, &options, &mut |m| spinner.set_message(m.to_string()))?;
@@ -194,7 +231,8 @@ impl Running<'_> {
     /// The pictures of the report. A row without them is a row all the same.
     fn illustrate(&self, model: &dyn Model, judge: &dyn Dataset, folder: &Path) {
         let spec = judge.spec();
-        let seconds = self.args.how.seconds.unwrap_or_else(|| self.suite.train_seconds(spec));
+        let seconds =
+            self.args.how.seconds.unwrap_or_else(|| self.suite.train_seconds(spec, self.args.budget));
         // A small part of what training and judging take; most densities need far less.
         let part = if spec.image().is_some() { 0.08 } else { 0.16 };
         let seconds = (part * seconds).clamp(0.2, 3.0);
@@ -250,7 +288,7 @@ fn budgeted(args: &Bench, suite: &Suite, data: &dyn Dataset) -> crate::args::How
     let mut how = args.how.clone();
     let sets_budget = how.set.iter().any(|s| s.starts_with("train.steps") || s.starts_with("train.seconds"));
     if how.steps.is_none() && how.seconds.is_none() && how.examples.is_none() && !sets_budget {
-        how.seconds = Some(suite.train_seconds(data.spec()));
+        how.seconds = Some(suite.train_seconds(data.spec(), args.budget));
     }
     how
 }

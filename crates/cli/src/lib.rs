@@ -20,6 +20,7 @@ mod report;
 mod run;
 mod sample;
 mod signals;
+mod study;
 mod sweep;
 mod train;
 mod zoo;

@@ -50,7 +50,10 @@ fn metrics() -> Vec<Value> {
 }
 
 fn suites() -> Vec<Value> {
-    genzoo_lab::suite::SUITES.iter().map(|s| json!({"name": s.name, "summary": s.summary})).collect()
+    let suites = genzoo_lab::suite::SUITES.iter().map(|s| (s.name, s.summary));
+    let alone = crate::study::studies().filter(|s| genzoo_lab::suite::find(s.name).is_err());
+    let row = |(name, summary): (&str, &str)| json!({"name": name, "summary": summary});
+    suites.chain(alone.map(|s| (s.name, s.summary))).map(row).collect()
 }
 
 /// Samplers or densities of every model, from its smallest instance on a plane (or on small images).

@@ -22,6 +22,7 @@ pub mod params;
 pub mod recipe;
 pub mod registry;
 pub mod scaling;
+pub mod study;
 pub mod trainer;
 
 pub use backbone::Backbone;

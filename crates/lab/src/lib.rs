@@ -14,4 +14,5 @@ pub mod report;
 pub mod row;
 pub mod samples;
 pub mod seeds;
+pub mod study;
 pub mod suite;

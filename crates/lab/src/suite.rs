@@ -1,5 +1,6 @@
 //! Suites: which data, and what training and judging may cost.
 
+use genzoo_core::study::Effort;
 use genzoo_core::{DataSpec, Error, Result};
 
 use crate::evaluate::EvalOptions;
@@ -19,6 +20,8 @@ pub struct Suite {
     points: Plan,
     /// For images.
     images: Plan,
+    /// The share of these seconds that `--budget small` spends.
+    small: f64,
 }
 
 /// What one row may cost, and how many examples judge it.
@@ -39,15 +42,20 @@ const QUICK_IMAGES: Plan =
 const IMAGES: Plan =
     Plan { train_seconds: 120.0, eval_seconds: Some(120.0), n_likelihood: 2000, n_quality: 1000 };
 
+/// One model of each family: what stands side by side unless a suite is about something else.
+const BASE: &[&str] =
+    &["gaussian", "gmm", "kde", "memorizer", "pcd", "vae", "ns-gan", "realnvp", "ddpm", "linear"];
+
 /// Every suite, the default first.
 pub static SUITES: &[Suite] = &[
     Suite {
         name: "quick",
         summary: "two toys and small glyphs, seconds per row, nothing to download",
         datasets: &["gaussians8", "moons", "glyphs{size=14}"],
-        models: None,
+        models: Some(BASE),
         points: QUICK_POINTS,
         images: QUICK_IMAGES,
+        small: 0.5,
     },
     Suite {
         name: "toys",
@@ -62,25 +70,28 @@ pub static SUITES: &[Suite] = &[
             "spirals",
             "swissroll",
         ],
-        models: None,
+        models: Some(BASE),
         points: POINTS,
         images: IMAGES,
+        small: 0.1,
     },
     Suite {
         name: "mnist",
         summary: "MNIST as bytes, 120 s of training per row",
         datasets: &["mnist"],
-        models: None,
+        models: Some(BASE),
         points: POINTS,
         images: IMAGES,
+        small: 0.1,
     },
     Suite {
         name: "mnist-binary",
         summary: "MNIST binarised once, 120 s of training per row",
         datasets: &["mnist{space=binary_static}"],
-        models: None,
+        models: Some(BASE),
         points: POINTS,
         images: IMAGES,
+        small: 0.1,
     },
 ];
 
@@ -95,17 +106,23 @@ pub fn find(name: &str) -> Result<&'static Suite> {
 
 impl Suite {
     /// Seconds of pure training for data of this kind.
-    pub fn train_seconds(&self, spec: &DataSpec) -> f64 {
-        self.plan(spec).train_seconds
+    pub fn train_seconds(&self, spec: &DataSpec, effort: Effort) -> f64 {
+        self.plan(spec, effort).train_seconds
     }
 
     /// How rows on data of this kind are judged.
-    pub fn evaluation(&self, spec: &DataSpec) -> EvalOptions {
-        self.plan(spec).evaluation()
+    pub fn evaluation(&self, spec: &DataSpec, effort: Effort) -> EvalOptions {
+        self.plan(spec, effort).evaluation()
     }
 
-    fn plan(&self, spec: &DataSpec) -> Plan {
-        if spec.image().is_some() { self.images } else { self.points }
+    fn plan(&self, spec: &DataSpec, effort: Effort) -> Plan {
+        let plan = if spec.image().is_some() { self.images } else { self.points };
+        let share = if effort == Effort::Small { self.small } else { 1.0 };
+        Plan {
+            train_seconds: share * plan.train_seconds,
+            eval_seconds: plan.eval_seconds.map(|s| share * s),
+            ..plan
+        }
     }
 }
 

@@ -8,11 +8,15 @@
 //! | `pareto`     | quality against what it costs                             |
 //! | `intervals`  | where the likelihoods can lie, on one axis                 |
 //! | `curve`      | learning curves                                           |
+//! | `chart`      | the figures of a study                                    |
 //! | `format`     | numbers as people read them                               |
 //! | `terminal`   | the table of the terminal, one line, and all details       |
 //! | `markdown`   | the same table in Markdown                                |
 //! | `page`       | `report.html`                                             |
+//! | `answer`     | a study as text                                           |
 
+mod answer;
+mod chart;
 mod curve;
 mod format;
 mod glance;
@@ -24,6 +28,7 @@ pub mod rank;
 mod section;
 mod terminal;
 
+pub use answer::answer;
 pub use markdown::markdown;
 pub use page::html;
 pub use terminal::{details, line, terminal};

@@ -10,11 +10,13 @@
 //! | `cards`  | the gallery of pictures and learning curves           |
 //! | `classes` | how often each class comes among the samples          |
 //! | `again`  | the command that makes each row again                 |
+//! | `study`  | claims, charts and tables of a study                  |
 
 mod again;
 mod base64;
 mod cards;
 mod classes;
+mod study;
 mod tables;
 
 use std::path::Path;
@@ -33,23 +35,28 @@ use super::intervals::{self, Axis};
 use super::pareto::{self, Plot};
 use super::section::{self, Section, family, is_reference, sections};
 use crate::row::{Row, Status};
+use crate::study::Record;
+
+pub(super) use self::study::word;
 
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
 
-/// The page for the rows of a bench folder; pictures and learning curves come from the run folders beside them.
+/// The page for the rows of a bench folder and the study in it, if there is one; pictures and learning curves come
+/// from the run folders beside them.
 ///
 /// # Errors
-/// If the template cannot be filled. Pictures and logs that cannot be read are left out.
+/// If the template cannot be filled or the study cannot be read. Pictures and logs that cannot be read are left out.
 pub fn html(folder: &Path, rows: &[Row]) -> Result<String> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_global("style", STYLE);
     environment.add_global("script", SCRIPT);
     environment.add_global("script_sha256", base64(&Sha256::digest(SCRIPT)));
-    let filled = environment
-        .add_template("report.html", include_str!("report.html"))
-        .and_then(|()| environment.get_template("report.html")?.render(Serde(inert(page(folder, rows)))));
+    let study = Record::read(folder)?;
+    let filled = environment.add_template("report.html", include_str!("report.html")).and_then(|()| {
+        environment.get_template("report.html")?.render(Serde(inert(page(folder, rows, study.as_ref()))))
+    });
     filled.map_err(|e| Error::Unsupported(format!("cannot make the report: {e:#}")))
 }
 
@@ -71,6 +78,7 @@ fn inert(page: impl Serialize) -> serde_json::Value {
 struct Page {
     title: String,
     summary: Vec<Fact>,
+    study: Option<study::Part>,
     sections: Vec<Part>,
     machines: Vec<String>,
     versions: Vec<String>,
@@ -131,15 +139,19 @@ fn fact(name: impl Into<String>, value: impl Into<String>) -> Fact {
     Fact { name: name.into(), value: value.into() }
 }
 
-fn page(folder: &Path, rows: &[Row]) -> Page {
-    let suite = rows.first().map_or("genzoo", |r| r.suite.as_str());
+fn page(folder: &Path, rows: &[Row], study: Option<&Record>) -> Page {
+    let suite =
+        rows.first().map(|r| r.suite.as_str()).or(study.map(|s| s.study.as_str())).unwrap_or("genzoo");
     let all = sections(rows);
     let models = rows.iter().filter(|r| !is_reference(r)).count();
     let troubled = rows.iter().filter(|r| r.status != Status::Ok).count();
     let trained: f64 = rows.iter().filter_map(|r| r.train.as_ref()).map(|t| t.seconds).sum();
-    let mut summary = vec![fact("rows", models.to_string())];
-    summary.push(fact("tables", all.len().to_string()));
-    summary.push(fact("training", seconds(trained)));
+    let mut summary = Vec::new();
+    if !rows.is_empty() {
+        summary.push(fact("rows", models.to_string()));
+        summary.push(fact("tables", all.len().to_string()));
+        summary.push(fact("training", seconds(trained)));
+    }
     if troubled > 0 {
         summary.push(fact("failed or diverged", troubled.to_string()));
     }
@@ -156,9 +168,12 @@ fn page(folder: &Path, rows: &[Row]) -> Page {
     Page {
         title: printable(suite),
         summary,
+        study: study.map(study::part),
         sections: all.iter().enumerate().map(|(i, s)| part(folder, s, &of_data(s.dataset), i)).collect(),
         machines: unique(rows.iter().map(machine).filter(|m| !m.is_empty()).collect()),
-        versions: unique(rows.iter().map(version).collect()),
+        versions: unique(
+            rows.iter().map(version).chain(study.map(|s| format!("genzoo {}", s.version))).collect(),
+        ),
     }
 }
 

@@ -14,7 +14,7 @@ use genzoo_core::capability::{Decoder, Energy};
 use genzoo_core::{Error, Noise, Result, math};
 
 use super::estimate::DEGENERATE;
-use super::run::{Direction, acceptances};
+use super::run::acceptances;
 use super::{Ais, Gaussian};
 use crate::rows;
 use crate::special::{Moments, effective_sample_size, log_mean_weight};
@@ -90,7 +90,6 @@ impl Ais {
         self.check()?;
         let d = decoder.latent_dim();
         let (base, event) = (Gaussian::standard(d, x.dtype(), x.device())?, [d]);
-        let direction = if z.is_some() { Direction::Reverse } else { Direction::Forward };
         let copies = self.chains.min(self.rows_at_once.max(1));
         let mut out = EvidenceEstimate {
             values: vec![],
@@ -117,11 +116,11 @@ impl Ais {
             for (_, copies) in rows::pieces(self.chains, copies) {
                 let posterior = Posterior::new(decoder, &part, copies)?;
                 let path = self.path(&posterior, &base, &event, b);
-                let first = match z {
-                    None => path.draw(copies * b, noise)?,
-                    Some(z) => rows::tile(&z.narrow(0, start, b)?.contiguous()?, copies)?,
+                let exact = match z {
+                    None => None,
+                    Some(z) => Some(rows::tile(&z.narrow(0, start, b)?.contiguous()?, copies)?),
                 };
-                let annealed = self.anneal(&path, &plan, direction, first, noise)?;
+                let annealed = self.anneal(&path, &plan, copies * b, exact.as_ref(), noise)?;
                 for (i, w) in annealed.log_weights.into_iter().enumerate() {
                     log_weights[i % b].push(w);
                 }

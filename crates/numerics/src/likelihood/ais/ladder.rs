@@ -2,7 +2,7 @@
 
 use genzoo_core::{Error, Result};
 
-use crate::special::log_sum_exp;
+use crate::special::effective_sample_size;
 
 /// How the temperatures `0 = β_0 < … < β_K = 1` are placed.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,25 +79,24 @@ pub(super) fn balance(betas: &[f64], spread: &[f64], rungs: usize) -> Vec<f64> {
     placed
 }
 
-/// The next temperature after `beta`: the farthest at which the weights `e^{Δβ gap}` of draws at `beta` keep `share`
-/// of their sample size (the conditional effective sample size of Zhou, Johansen & Aston 2016, Eq. 12, for draws of
-/// equal weight).
-pub(super) fn farthest(beta: f64, gaps: &[f64], share: f64) -> f64 {
-    let kept = |width: f64| {
-        let logs: Vec<f64> = gaps.iter().map(|g| width * g).collect();
-        let squares: Vec<f64> = logs.iter().map(|l| 2.0 * l).collect();
-        (2.0 * log_sum_exp(&logs) - log_sum_exp(&squares)).exp() / gaps.len() as f64
+/// The next temperature after `beta`: the farthest at which the weights of draws at `beta` keep `share` of their sample
+/// size (the conditional effective sample size of Zhou, Johansen & Aston 2016, Eq. 12, for draws of equal weight).
+/// `log_weights` gives them for any temperature.
+pub(super) fn farthest(beta: f64, share: f64, log_weights: impl Fn(f64) -> Result<Vec<f64>>) -> Result<f64> {
+    let keeps = |next: f64| -> Result<bool> {
+        let logs = log_weights(next)?;
+        Ok(effective_sample_size(&logs) / logs.len() as f64 >= share)
     };
-    if kept(1.0 - beta) >= share {
-        return 1.0;
+    if keeps(1.0)? {
+        return Ok(1.0);
     }
-    let (mut near, mut far) = (0.0, 1.0 - beta);
+    let (mut near, mut far) = (beta, 1.0);
     for _ in 0..50 {
         let middle = 0.5 * (near + far);
-        if kept(middle) >= share { near = middle } else { far = middle }
+        if keeps(middle)? { near = middle } else { far = middle }
     }
     // Where even the smallest step loses draws (walls), the ladder must move on all the same.
-    beta + near.max(1e-9)
+    Ok(near.max(beta + 1e-9))
 }
 
 /// The broken line through the points `(xs, ys)` at `x`; constant beyond its ends.
@@ -115,15 +114,19 @@ mod tests {
 
     /// For gaps N(m, s²) the weights e^{Δ gap} are log-normal: they keep the share e^{−Δ² s²}.
     #[test]
-    fn the_step_keeps_the_share_it_was_asked_for() {
+    fn the_step_keeps_the_share_it_was_asked_for() -> Result<()> {
+        let step = |beta: f64, share: f64, gaps: &[f64]| {
+            farthest(beta, share, |next| Ok(gaps.iter().map(|gap| (next - beta) * gap).collect()))
+        };
         let gaps: Vec<f64> = Noise::new(1).normals(200_000).iter().map(|z| 40.0 + 3.0 * z).collect();
         for share in [0.9, 0.99] {
-            let step = farthest(0.2, &gaps, share) - 0.2;
+            let width = step(0.2, share, &gaps)? - 0.2;
             let want = (-f64::ln(share)).sqrt() / 3.0;
-            assert!((step / want - 1.0).abs() < 0.02, "{share}: {step} {want}");
+            assert!((width / want - 1.0).abs() < 0.02, "{share}: {width} {want}");
         }
-        assert_eq!(farthest(0.2, &[7.0; 5], 0.99), 1.0);
-        assert!(farthest(0.5, &[0.0, f64::NEG_INFINITY], 0.9) > 0.5);
+        assert_eq!(step(0.2, 0.99, &[7.0; 5])?, 1.0);
+        assert!(step(0.5, 0.9, &[0.0, f64::NEG_INFINITY])? > 0.5);
+        Ok(())
     }
 
     #[test]

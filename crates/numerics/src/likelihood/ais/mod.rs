@@ -18,15 +18,20 @@
 //! |---------------|-----------------------------------------------------------|
 //! | `ladder`      | where temperatures lie                                    |
 //! | `transition`  | what moves the chains                                     |
-//! | `path`        | the tempered targets, and chains that know both ends      |
+//! | `path`        | what the runs need of tempered targets and their chains   |
+//! | `continuous`  | the geometric path of an energy in whitened coordinates   |
+//! | `bipartite`   | two layers of discrete units, moved by block Gibbs        |
 //! | `pilot`       | step sizes and temperatures by a trial run                |
 //! | `run`         | weights, forward and in reverse                           |
 //! | `estimate`    | log Ẑ with its error, and the bracket of both directions  |
 //! | `decoder`     | the same row by row for latent-variable models            |
 //!
 //! Source: Neal (2001), Eq. 11–18; Grosse, Ghahramani & Adams (2015), arXiv:1511.02543, for the reverse; Gelman &
-//! Meng (1998), §4.2, for balanced temperatures; Zhou, Johansen & Aston (2016), arXiv:1303.3123, for adaptive ones.
+//! Meng (1998), §4.2, for balanced temperatures; Zhou, Johansen & Aston (2016), arXiv:1303.3123, for adaptive ones;
+//! Salakhutdinov & Murray (2008) for restricted Boltzmann machines.
 
+mod bipartite;
+mod continuous;
 mod decoder;
 mod estimate;
 mod ladder;
@@ -35,6 +40,7 @@ mod pilot;
 mod run;
 mod transition;
 
+pub use bipartite::{BinaryRbm, BipartitePath};
 pub use decoder::EvidenceEstimate;
 pub use estimate::{AisEstimate, Bracket};
 pub use ladder::Ladder;
@@ -47,8 +53,8 @@ use genzoo_core::{Error, Noise, Result};
 use crate::gaussian::Gaussian;
 use crate::rows;
 use crate::special::{Moments, effective_sample_size, log_mean_weight};
+use continuous::Geometric;
 use path::Path;
-use run::Direction;
 
 /// How to anneal.
 #[derive(Clone, Debug)]
@@ -57,7 +63,7 @@ pub struct Ais {
     pub chains: usize,
     /// The temperatures.
     pub ladder: Ladder,
-    /// What moves the chains.
+    /// What moves the chains; two layers of discrete units have their own way.
     pub transition: Transition,
     /// Transitions at each temperature.
     pub transitions: usize,
@@ -96,7 +102,7 @@ impl Ais {
         event: &[usize],
         noise: &mut Noise,
     ) -> Result<AisEstimate> {
-        self.run(target, base, event, None, noise)
+        self.run_energy(target, base, event, None, noise)
     }
 
     /// The bound from above: anneals exact draws `x` of the target, `(n, event…)`, back to the base.
@@ -111,7 +117,7 @@ impl Ais {
         noise: &mut Noise,
     ) -> Result<AisEstimate> {
         let event = x.dims().get(1..).unwrap_or_default().to_vec();
-        self.run(target, base, &event, Some(x), noise)
+        self.run_energy(target, base, &event, Some(x), noise)
     }
 
     /// Both: log Z lies between them. `x`, `(n, event…)`, must be exact draws of the target.
@@ -126,8 +132,8 @@ impl Ais {
         noise: &mut Noise,
     ) -> Result<Bracket> {
         let event = x.dims().get(1..).unwrap_or_default().to_vec();
-        let forward = self.run(target, base, &event, None, noise)?;
-        Ok(Bracket { forward, reverse: self.run(target, base, &event, Some(x), noise)? })
+        let forward = self.run_energy(target, base, &event, None, noise)?;
+        Ok(Bracket { forward, reverse: self.run_energy(target, base, &event, Some(x), noise)? })
     }
 
     fn check(&self) -> Result<()> {
@@ -151,12 +157,12 @@ impl Ais {
         base: &'a Gaussian,
         event: &'a [usize],
         groups: usize,
-    ) -> Path<'a> {
-        Path { target, base, event, groups, transition: self.transition }
+    ) -> Geometric<'a> {
+        Geometric { target, base, event, groups, transition: self.transition }
     }
 
     /// Forward from the base, or backward from `samples`.
-    fn run(
+    fn run_energy(
         &self,
         target: &dyn Energy,
         base: &Gaussian,
@@ -168,19 +174,19 @@ impl Ais {
         if d != base.dimension() || event.is_empty() {
             return Err(Error::data("event", format!("{} numbers, as the base has", base.dimension()), d));
         }
+        self.run(&self.path(target, base, event, 1), samples, noise)
+    }
+
+    /// Forward from the base, or backward from `samples`.
+    fn run<P: Path>(&self, path: &P, samples: Option<&Tensor>, noise: &mut Noise) -> Result<AisEstimate> {
         self.check()?;
-        let path = self.path(target, base, event, 1);
-        let plan = self.plan(&path, self.pilot_chains, noise)?;
-        let direction = if samples.is_some() { Direction::Reverse } else { Direction::Forward };
+        let plan = self.plan(path, self.pilot_chains, noise)?;
         let chains = samples.map_or(Ok(self.chains), |x| x.dim(0))?;
         let mut acceptance = vec![Moments::default(); plan.betas.len() - 1];
         let (mut log_weights, mut ends, mut evaluations) = (vec![], vec![], plan.evaluations);
         for (start, n) in rows::pieces(chains, self.rows_at_once) {
-            let z = match samples {
-                None => path.draw(n, noise)?,
-                Some(x) => base.whiten(&x.narrow(0, start, n)?.reshape((n, ()))?)?,
-            };
-            let annealed = self.anneal(&path, &plan, direction, z, noise)?;
+            let exact = samples.map(|x| x.narrow(0, start, n)).transpose()?;
+            let annealed = self.anneal(path, &plan, n, exact.as_ref(), noise)?;
             log_weights.extend(annealed.log_weights);
             ends.push(annealed.x);
             evaluations += annealed.evaluations;

@@ -1,116 +1,47 @@
-//! The geometric path from the base to the target, seen in the base's whitened coordinates.
-//!
-//! ```text
-//! x = m + L z,   U_β(z) = (1 − β) ½|z|² + β (U(x) − log|det L|) + constants
-//! ```
+//! What annealing needs of the laws between base and target, and of chains that move on them.
 
-use candle_core::{DType, Tensor};
-use genzoo_core::capability::Energy;
-use genzoo_core::{Noise, Result, math};
+use candle_core::Tensor;
+use genzoo_core::{Noise, Result};
 
-use super::Transition;
-use crate::gaussian::Gaussian;
-use crate::mcmc::{Chains, Landscape, hmc, mala, metropolis};
-use crate::rows;
-
-/// The two ends. Chains i, i + g, i + 2g, … of `groups` = g anneal to targets of their own (one per row of data).
-pub(super) struct Path<'a> {
-    pub(super) target: &'a dyn Energy,
-    pub(super) base: &'a Gaussian,
-    pub(super) event: &'a [usize],
-    pub(super) groups: usize,
-    pub(super) transition: Transition,
+/// A step size to start from, and the acceptance at which chains mix fastest.
+pub(super) struct Tuning {
+    pub(super) first_step: f64,
+    pub(super) acceptance: f64,
 }
 
-/// Chains with both energies at hand, so that changing the temperature costs no evaluation.
-pub(super) struct Walkers {
-    pub(super) z: Tensor, // (n, d)
-    base: Tensor,         // (n,) f64, normalised
-    target: Tensor,       // (n,) f64
-    gradient: Tensor,     // of the target, (n, d); zero where the transition needs none
-}
+/// Unnormalised laws `q_β`: the base at β = 0, of which `log Z` is known and draws are exact; the target at β = 1.
+pub(super) trait Path {
+    /// Chains, with all that is known where they are.
+    type Walkers;
 
-impl Walkers {
-    /// `U_base − U` of each chain: the slope of its log-weight in β.
-    pub(super) fn gaps(&self) -> Result<Vec<f64>> {
-        rows::host(&(&self.base - &self.target)?)
-    }
-}
-
-impl Path<'_> {
-    /// `n` starting points of the base.
-    pub(super) fn draw(&self, n: usize, noise: &mut Noise) -> Result<Tensor> {
-        noise.normal((n, self.base.dimension()), self.base.dtype(), self.base.device())
-    }
-
+    /// `n` draws of the base.
+    fn draw(&self, n: usize, noise: &mut Noise) -> Result<Self::Walkers>;
+    /// Chains at positions in the coordinates of the target.
+    fn at(&self, x: &Tensor) -> Result<Self::Walkers>;
     /// Positions in the coordinates of the target, `(n, event…)`.
-    pub(super) fn positions(&self, z: &Tensor) -> Result<Tensor> {
-        let x = self.base.colour(z)?;
-        let mut shape = vec![x.dim(0)?];
-        shape.extend_from_slice(self.event);
-        Ok(x.reshape(shape)?)
+    fn positions(&self, walkers: &Self::Walkers) -> Result<Tensor>;
+    /// `log q_to − log q_from` where each chain is.
+    fn log_ratios(&self, walkers: &Self::Walkers, from: f64, to: f64) -> Result<Vec<f64>>;
+    /// One transition of every chain that leaves `q_β` invariant and is reversible; the acceptance probabilities.
+    fn step(&self, walkers: &mut Self::Walkers, beta: f64, step: f64, noise: &mut Noise) -> Result<Vec<f64>>;
+
+    /// `log ∫ q_0`.
+    fn base_log_z(&self) -> f64 {
+        0.0
     }
 
-    pub(super) fn at(&self, z: Tensor) -> Result<Walkers> {
-        let z = z.detach();
-        let x = self.positions(&z)?;
-        let (energy, gradient) = if self.transition.needs_gradient() {
-            let (energy, gradient) = self.target.energy_and_gradient(&x)?;
-            (energy, self.base.pull_gradient(&gradient.detach().reshape(z.shape())?)?)
-        } else {
-            (self.target.energy(&x)?, z.zeros_like()?)
-        };
-        let target = (energy.detach().to_dtype(DType::F64)? - self.base.log_det())?;
-        let base = math::log_standard_normal(&z.to_dtype(DType::F64)?)?.neg()?;
-        Ok(Walkers { z, base, target, gradient })
+    /// Chains i, i + g, i + 2g, … of g groups have a target of their own (one per row of data).
+    fn groups(&self) -> usize {
+        1
     }
 
-    /// One transition of every chain at temperature `beta`; the acceptance probabilities.
-    pub(super) fn step(
-        &self,
-        walkers: &mut Walkers,
-        beta: f64,
-        step: f64,
-        noise: &mut Noise,
-    ) -> Result<Vec<f64>> {
-        let tempered = Tempered { path: self, beta };
-        let info = match self.transition {
-            Transition::Metropolis => metropolis::transition(&tempered, walkers, step, noise)?,
-            Transition::Mala => mala::transition(&tempered, walkers, step, noise)?,
-            Transition::Hmc { leapfrogs } => hmc::transition(&tempered, walkers, step, leapfrogs, noise)?,
-        };
-        Ok(info.acceptance)
-    }
-}
-
-/// The path at one temperature.
-struct Tempered<'a, 'b> {
-    path: &'a Path<'b>,
-    beta: f64,
-}
-
-impl Landscape for Tempered<'_, '_> {
-    type At = Walkers;
-
-    fn at(&self, z: Tensor) -> Result<Walkers> {
-        self.path.at(z)
+    /// How to find step sizes; nothing where transitions have none.
+    fn tuning(&self) -> Option<Tuning> {
+        None
     }
 
-    fn seen(&self, at: &Walkers) -> Result<Chains> {
-        let beta = self.beta;
-        Ok(Chains {
-            x: at.z.clone(),
-            energy: ((&at.base * (1.0 - beta))? + (&at.target * beta)?)?,
-            gradient: ((&at.z * (1.0 - beta))? + (&at.gradient * beta)?)?,
-        })
-    }
-
-    fn select(&self, mask: &Tensor, yes: &Walkers, no: &Walkers) -> Result<Walkers> {
-        Ok(Walkers {
-            z: rows::select(mask, &yes.z, &no.z)?,
-            base: rows::select(mask, &yes.base, &no.base)?,
-            target: rows::select(mask, &yes.target, &no.target)?,
-            gradient: rows::select(mask, &yes.gradient, &no.gradient)?,
-        })
+    /// Evaluations of the target per transition.
+    fn evaluations(&self) -> u64 {
+        1
     }
 }

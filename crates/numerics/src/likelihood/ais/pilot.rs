@@ -7,6 +7,9 @@ use super::path::Path;
 use super::{Ais, Ladder};
 use crate::special::Moments;
 
+/// Width of the difference quotients in β; weights are linear or smooth in it.
+const NUDGE: f64 = 1e-4;
+
 /// What the run proper holds fixed.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -17,10 +20,11 @@ pub(super) struct Plan {
 
 impl Ais {
     /// Temperatures and the step size at each, from a pilot run of `chains` where they are not given.
-    pub(super) fn plan(&self, path: &Path<'_>, chains: usize, noise: &mut Noise) -> Result<Plan> {
-        let start = self.step.unwrap_or(self.transition.first_step(path.base.dimension()));
+    pub(super) fn plan<P: Path>(&self, path: &P, chains: usize, noise: &mut Noise) -> Result<Plan> {
+        let tuning = path.tuning().filter(|_| self.step.is_none());
+        let start = self.step.or(tuning.as_ref().map(|t| t.first_step)).unwrap_or(1.0);
         let adaptive = matches!(self.ladder, Ladder::Adaptive { .. });
-        let needed = self.step.is_none() || matches!(self.ladder, Ladder::Balanced(_));
+        let needed = tuning.is_some() || matches!(self.ladder, Ladder::Balanced(_));
         if !adaptive && (chains == 0 || !needed) {
             let betas = self.ladder.without_pilot();
             let steps = vec![start; betas.len()];
@@ -40,16 +44,16 @@ impl Ais {
     }
 
     /// One annealing run whose step size follows the acceptance (Robbins–Monro) and which notes the spread of
-    /// U_base − U at each temperature.
-    fn pilot(&self, path: &Path<'_>, chains: usize, start: f64, noise: &mut Noise) -> Result<Pilot> {
+    /// ∂ log q_β/∂β at each temperature.
+    fn pilot<P: Path>(&self, path: &P, chains: usize, start: f64, noise: &mut Noise) -> Result<Pilot> {
         // Squares crowd the pilot's temperatures where the energy of the base's draws varies most.
         let fixed: Option<Vec<f64>> = match &self.ladder {
             Ladder::Balanced(k) => Some(even((*k).min(400)).iter().map(|b| b * b).collect()),
             Ladder::Adaptive { .. } => None,
             given => Some(given.without_pilot()),
         };
-        let mut walkers = path.at(path.draw(chains, noise)?)?;
-        let target = self.transition.target_acceptance();
+        let mut walkers = path.draw(chains, noise)?;
+        let target = path.tuning().map(|t| t.acceptance);
         let mut pilot = Pilot { betas: vec![], spread: vec![], log_steps: vec![], evaluations: 1 };
         let (mut beta, mut log_step) = (0.0, start.ln());
         loop {
@@ -61,12 +65,15 @@ impl Ais {
             };
             for _ in 0..transitions {
                 let acceptance = path.step(&mut walkers, beta, log_step.exp(), noise)?;
-                log_step += 0.5 * (Moments::of(&acceptance).mean() - target);
-                pilot.evaluations += self.transition.evaluations() as u64;
+                log_step += target.map_or(0.0, |target| 0.5 * (Moments::of(&acceptance).mean() - target));
+                pilot.evaluations += path.evaluations();
             }
-            let gaps = within_groups(&walkers.gaps()?, path.groups);
+            let ratios = |to: f64| -> Result<Vec<f64>> {
+                Ok(within_groups(&path.log_ratios(&walkers, beta, to)?, path.groups()))
+            };
+            let nudge = if beta < 0.5 { NUDGE } else { -NUDGE };
             pilot.betas.push(beta);
-            pilot.spread.push(Moments::of(&gaps).variance().sqrt());
+            pilot.spread.push(Moments::of(&ratios(beta + nudge)?).variance().sqrt() / NUDGE);
             pilot.log_steps.push(log_step);
             let done = pilot.betas.len();
             beta = match (&fixed, &self.ladder) {
@@ -77,7 +84,7 @@ impl Ais {
                             "annealing reached the temperature {beta:.3} after {at_most} rungs of an effective share of {share}; allow more rungs or a smaller share"
                         )));
                     }
-                    farthest(beta, &gaps, *share)
+                    farthest(beta, *share, ratios)?
                 }
                 _ => return Ok(pilot),
             };

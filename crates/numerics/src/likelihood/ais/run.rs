@@ -8,13 +8,6 @@ use super::path::Path;
 use super::pilot::Plan;
 use crate::special::Moments;
 
-/// Which way the chains go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    Forward,
-    Reverse,
-}
-
 /// What annealed chains leave behind.
 pub(super) struct Annealed {
     /// In reverse their mean estimates 1/Z.
@@ -28,45 +21,45 @@ pub(super) struct Annealed {
 }
 
 impl Ais {
-    /// Anneals chains from `z`, in whitened coordinates.
+    /// Anneals `n` chains: from draws of the base, or back from `samples` of the target.
     ///
     /// ```text
-    /// forward   log w += (β_k − β_{k−1}) gap at β_{k−1}, then a move at β_k, for k = 1 … K; the last needs no move
-    /// reverse   log w −= (β_k − β_{k−1}) gap at β_k, then a move at β_{k−1}, for k = K … 1
+    /// forward   log w += log q_k − log q_{k−1} where the chain is, then a move at β_k, for k = 1 … K; the last needs no move
+    /// reverse   log w += log q_{k−1} − log q_k where the chain is, then a move at β_{k−1}, for k = K … 1
     /// ```
-    pub(super) fn anneal(
+    pub(super) fn anneal<P: Path>(
         &self,
-        path: &Path<'_>,
+        path: &P,
         plan: &Plan,
-        direction: Direction,
-        z: Tensor,
+        n: usize,
+        samples: Option<&Tensor>,
         noise: &mut Noise,
     ) -> Result<Annealed> {
         let rungs = plan.betas.len() - 1;
-        let mut walkers = path.at(z)?;
+        let (mut walkers, start) = match samples {
+            None => (path.draw(n, noise)?, path.base_log_z()),
+            Some(x) => (path.at(x)?, -path.base_log_z()),
+        };
         let mut evaluations = 1;
-        let mut log_weights = vec![0.0; walkers.z.dim(0)?];
+        let mut log_weights = vec![start; n];
         let mut acceptance = vec![Moments::default(); rungs];
         for (i, rate) in acceptance.iter_mut().enumerate() {
-            let (k, next, sign) = match direction {
-                Direction::Forward => (i + 1, i + 1, 1.0),
-                Direction::Reverse => (rungs - i, rungs - i - 1, -1.0),
-            };
-            let width = sign * (plan.betas[k] - plan.betas[k - 1]);
-            log_weights.iter_mut().zip(walkers.gaps()?).for_each(|(w, gap)| *w += width * gap);
+            let (here, next) = if samples.is_none() { (i, i + 1) } else { (rungs - i, rungs - i - 1) };
+            let ratios = path.log_ratios(&walkers, plan.betas[here], plan.betas[next])?;
+            log_weights.iter_mut().zip(ratios).for_each(|(w, ratio)| *w += ratio);
             if i + 1 == rungs {
                 break;
             }
             for _ in 0..self.transitions {
                 let moved = path.step(&mut walkers, plan.betas[next], plan.steps[next], noise)?;
                 moved.iter().for_each(|&a| rate.push(a));
-                evaluations += self.transition.evaluations() as u64;
+                evaluations += path.evaluations();
             }
         }
         if let Some(i) = log_weights.iter().position(|w| w.is_nan()) {
             return Err(Error::data("energy during annealing", "a number", format!("NaN in chain {i}")));
         }
-        Ok(Annealed { log_weights, x: path.positions(&walkers.z)?, acceptance, evaluations })
+        Ok(Annealed { log_weights, x: path.positions(&walkers)?, acceptance, evaluations })
     }
 }
 

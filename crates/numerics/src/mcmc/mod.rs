@@ -10,6 +10,7 @@
 //! | [`Mala`] | a Langevin step                   | 0.574           | yes       |
 //! | [`Hmc`]  | a Hamiltonian trajectory          | 0.651           | yes       |
 //! | [`Metropolis`] | a random walk, without gradient | 0.234       | yes       |
+//! | [`MetropolisHastings`] | any [`Proposal`] with its log q ratio | | yes      |
 //! | [`Nuts`] | a Hamiltonian trajectory until it turns | 0.8      | yes       |
 //! | [`ReflectedUla`], [`ReflectedMala`] | the same between walls | 0.574 | no, yes |
 //!
@@ -26,6 +27,7 @@ pub(crate) mod hmc;
 pub mod ising;
 pub(crate) mod mala;
 pub(crate) mod metropolis;
+mod metropolis_hastings;
 mod nuts;
 mod parallel_tempering;
 mod preconditioned;
@@ -45,6 +47,7 @@ pub use diagnostics::{autocorrelation, effective_sample_size, split_r_hat};
 pub use hmc::Hmc;
 pub use mala::Mala;
 pub use metropolis::Metropolis;
+pub use metropolis_hastings::{MetropolisHastings, Proposal};
 pub use nuts::{Nuts, NutsInfo};
 pub use parallel_tempering::{ParallelTempering, Replicas, TemperingInfo};
 pub use preconditioned::{Jittered, Preconditioned};
@@ -87,9 +90,17 @@ pub struct StepInfo {
     pub acceptance: Vec<f64>,
     /// Whether each chain moved.
     pub accepted: Vec<bool>,
+    /// Minus the logarithm of each acceptance ratio before it is cut at 1: for Hamiltonian kernels the error in H of the
+    /// trajectory. 0 for kernels that always accept; +∞ or NaN where the proposal has no energy.
+    pub energy_error: Vec<f64>,
 }
 
 impl StepInfo {
+    /// That `n` chains moved without being asked.
+    fn always(n: usize) -> Self {
+        Self { acceptance: vec![1.0; n], accepted: vec![true; n], energy_error: vec![0.0; n] }
+    }
+
     /// Acceptance probability averaged over the chains.
     pub fn mean_acceptance(&self) -> f64 {
         self.acceptance.iter().sum::<f64>() / self.acceptance.len().max(1) as f64
@@ -148,7 +159,8 @@ fn accept(ratio: &[f64], noise: &mut Noise, device: &Device) -> Result<(StepInfo
     let acceptance = ratio.iter().map(|r| if r.is_nan() { 0.0 } else { r.min(0.0).exp() }).collect();
     let mask =
         Tensor::from_vec(accepted.iter().map(|&a| u8::from(a)).collect::<Vec<u8>>(), ratio.len(), device)?;
-    Ok((StepInfo { acceptance, accepted }, mask))
+    let energy_error = ratio.iter().map(|r| -r).collect();
+    Ok((StepInfo { acceptance, accepted, energy_error }, mask))
 }
 
 /// A step size as a kernel takes it.

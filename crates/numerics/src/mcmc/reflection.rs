@@ -102,7 +102,7 @@ impl Kernel for ReflectedUla {
         let free = mala::propose(&chains.x, &chains.gradient, &xi, self.step)?;
         *chains = Chains::at(target, &self.walls.fold(&free)?.0)?;
         let n = chains.x.dim(0)?;
-        Ok(StepInfo { acceptance: vec![1.0; n], accepted: vec![true; n] })
+        Ok(StepInfo::always(n))
     }
 }
 

@@ -33,7 +33,7 @@ impl Kernel for Ula {
         let x = super::mala::propose(&chains.x, &chains.gradient, &xi, self.step)?;
         *chains = Chains::at(target, &x)?;
         let n = chains.x.dim(0)?;
-        Ok(StepInfo { acceptance: vec![1.0; n], accepted: vec![true; n] })
+        Ok(StepInfo::always(n))
     }
 }
 

@@ -66,7 +66,7 @@ impl Baoab {
         let momentum = kick(&p, &chains.gradient)?.detach();
         let n = chains.x.dim(0)?;
         *phase = Phase { chains, momentum };
-        Ok(StepInfo { acceptance: vec![1.0; n], accepted: vec![true; n] })
+        Ok(StepInfo::always(n))
     }
 }
 

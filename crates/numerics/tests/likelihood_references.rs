@@ -7,6 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use genzoo_core::capability::{Energy, Velocity};
 use genzoo_core::{Error, Noise, Result};
+use genzoo_numerics::likelihood::ais::{Ais, BinaryRbm, Ladder};
 use genzoo_numerics::likelihood::enumeration::Enumeration;
 use genzoo_numerics::likelihood::ode::OdeLikelihood;
 use genzoo_numerics::ode::{Scheme, Solver};
@@ -211,6 +212,24 @@ fn machines_are_normalised_by_enumeration() -> Result<()> {
         ]);
         let other = Enumeration::binary(hidden["b_v"].elem_count()).of_energy(&Machine(&hidden))?;
         assert!((all.log_z - other.log_z).abs() < 1e-10, "{} {}", all.log_z, other.log_z);
+    }
+    Ok(())
+}
+
+/// Annealing by block Gibbs, from base rates and from uniform units, against the sums over all states.
+#[test]
+fn machines_are_annealed_to_their_constants() -> Result<()> {
+    for name in ["rbm_random.safetensors", "rbm_sklearn.safetensors"] {
+        let file = load(name)?;
+        let uniform = BinaryRbm::new(get(&file, "W")?, get(&file, "b_v")?, get(&file, "b_h")?)?;
+        let rated = uniform.clone().with_base_rates(get(&file, "v")?)?;
+        let truth = numbers(&file, "log_z")?[0];
+        let ais = Ais { chains: 500, ladder: Ladder::Even(400), ..Ais::default() };
+        for (seed, rbm) in [uniform, rated].iter().enumerate() {
+            let got = ais.estimate_bipartite(rbm, &mut Noise::new(seed as u64))?;
+            assert!((got.log_z - truth).abs() < 4.0 * got.standard_error, "{name} {} {truth}", got.log_z);
+            assert!(got.standard_error < 0.1 && !got.is_degenerate(), "{name} {}", got.standard_error);
+        }
     }
     Ok(())
 }

@@ -144,11 +144,7 @@ impl Nuts {
 impl Kernel for Nuts {
     fn step(&self, target: &dyn Energy, chains: &mut Chains, noise: &mut Noise) -> Result<StepInfo> {
         let info = self.transition(target, chains, noise)?;
-        Ok(StepInfo {
-            acceptance: info.acceptance,
-            accepted: info.moved,
-            energy_error: info.energy_error,
-        })
+        Ok(StepInfo { acceptance: info.acceptance, accepted: info.moved, energy_error: info.energy_error })
     }
 }
 

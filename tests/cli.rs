@@ -420,6 +420,37 @@ fn a_bench_keeps_its_rows_and_resumes() {
 }
 
 #[test]
+fn a_study_answers_on_a_page_and_finds_its_parts_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("study");
+    let study = |more: &[&str]| {
+        genzoo(&[&["bench", "kl-vs-fisher", "--budget", "small", "--out", text(&out)], more].concat())
+    };
+    let first = study(&["--json"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let record = json(&first);
+    assert_eq!((record["study"].as_str(), record["budget"].as_str()), (Some("kl-vs-fisher"), Some("small")));
+    let findings = record["page"]["findings"].as_array().expect("findings");
+    assert!(findings.len() >= 3 && findings.iter().all(|f| f["verdict"] == "holds"), "{findings:?}");
+    let page = fs::read_to_string(out.join("report.html")).expect("a page");
+    assert!(page.contains("<svg") && page.contains("genzoo bench kl-vs-fisher --budget small"));
+    // A second start is refused; --resume finds every part again, and gives the same answer without one that is lost.
+    assert_eq!(study(&[]).status.code(), Some(2));
+    let parts: Vec<_> = fs::read_dir(out.join("parts/small")).expect("parts").flatten().collect();
+    fs::remove_file(parts[0].path()).expect("one part less");
+    fs::write(parts[1].path(), "{torn").expect("a torn part");
+    let again = study(&["--resume", "--json"]);
+    assert_eq!(json(&again)["page"], record["page"]);
+    let shown = genzoo(&["report", text(&out)]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("holds"), "{}", stderr(&shown));
+    let refused = genzoo(&["bench", "kl-vs-fisher", "--models", "vae"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("is a study"), "{}", stderr(&refused));
+    let unknown = genzoo(&["bench", "kl-vs-fischer"]);
+    assert!(stderr(&unknown).contains("did you mean 'kl-vs-fisher'"), "{}", stderr(&unknown));
+}
+
+#[test]
 fn a_budget_in_examples_becomes_whole_steps() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("bench");

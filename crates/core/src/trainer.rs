@@ -298,14 +298,13 @@ impl<'a> Trainer<'a> {
         let start = Instant::now();
         let mut times = Vec::new();
         // The first steps warm caches and allocators; they are run and not counted.
-        while times.len() < 5 || (start.elapsed().as_secs_f64() < budget && times.len() < 2000) {
+        while times.len() < 5 || start.elapsed().as_secs_f64() < budget {
             times.push(self.step()?.seconds);
             if times.len() >= 5 && start.elapsed().as_secs_f64() > 2.0 * budget {
                 break;
             }
         }
-        let warm = &mut times[2..];
-        warm.sort_by(f64::total_cmp);
+        let warm = &times[2..];
         let mean = warm.iter().sum::<f64>() / warm.len() as f64;
         Ok(((seconds / mean).floor() as u64).max(1))
     }

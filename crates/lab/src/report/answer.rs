@@ -59,7 +59,7 @@ fn wrapped(lead: &str, text: &str, width: usize) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use genzoo_core::study::{Effort, Finding, Listing, Page, Verdict};
 

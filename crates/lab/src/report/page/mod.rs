@@ -333,6 +333,22 @@ mod tests {
     }
 
     #[test]
+    fn a_study_stands_alone_or_above_the_rows() -> Result<()> {
+        let folder = bench()?;
+        let mut record = crate::report::answer::tests::record();
+        record.page.findings[0].claim = "\"><img src=x onerror=alert(1)>\u{202e}".into();
+        record.write(folder.path())?;
+        let alone = html(folder.path(), &[])?;
+        assert!(alone.contains("genzoo bench slopes --budget small"));
+        assert!(!alone.contains("<img src=x") && !alone.contains('\u{202e}'));
+        assert!(alone.contains("95 %") && !alone.contains("How to read this."));
+        let both = html(folder.path(), &zoo())?;
+        assert!(both.find("id=\"study\"") < both.find("id=\"data-0\"") && both.contains("How to read this."));
+        assert_eq!(Record::read(folder.path())?, Some(record));
+        Ok(())
+    }
+
+    #[test]
     fn hostile_names_are_inert() -> Result<()> {
         let evil = "\"><script>alert(1)</script><img src=x onerror=alert(1)>' onload='x\u{202e}\0";
         let mut rows = zoo();

@@ -65,24 +65,20 @@ pub enum Error {
         got: String,
     },
 
-    /// A loss, gradient or weight stopped being finite.
-    #[error(
-        "{model} diverged at step {step} ({what} of group '{group}' is not finite; loss {loss}, gradient norm {grad_norm})"
-    )]
+    /// Training cannot go on: a loss, gradient or weight stopped being finite, or the model said [`Error::Unstable`].
+    #[error("{model} diverged at step {step} ({problem})")]
     Diverged {
         /// The model's name.
         model: String,
         /// The step at which it was seen.
         step: u64,
-        /// "loss", "gradient" or "weights".
-        what: &'static str,
-        /// The parameter group.
-        group: String,
-        /// The loss of that step.
-        loss: f64,
-        /// Its gradient norm.
-        grad_norm: f64,
+        /// What was seen, and the remedy where there is one.
+        problem: String,
     },
+
+    /// What a model says when its training cannot go on: what it saw, and the remedy. The trainer adds who and when.
+    #[error("{0}")]
+    Unstable(String),
 
     /// Another process works on the same folder.
     #[error("{} is locked by another process ({holder}); wait for it or choose another folder", path.display())]

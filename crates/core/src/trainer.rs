@@ -218,8 +218,8 @@ impl<'a> Trainer<'a> {
     /// One step: all turns, then the averages.
     ///
     /// # Errors
-    /// [`Error::Diverged`] as soon as a loss or gradient is not finite; the weights are then those of the
-    /// step before.
+    /// [`Error::Diverged`] as soon as a loss or gradient is not finite, when the weights are those of the step before,
+    /// or the model says that it is unstable.
     pub fn step(&mut self) -> Result<StepReport> {
         let start = Instant::now();
         let k = self.position.step;
@@ -235,7 +235,8 @@ impl<'a> Trainer<'a> {
         for (i, turn) in self.model.turns(k).iter().enumerate() {
             let batch = self.batch(turn.need)?;
             let mut noise = noise.at(i as u64).fork(turn.group);
-            match self.model.update(turn, &batch, &mut noise)? {
+            let update = self.model.update(turn, &batch, &mut noise);
+            match update.map_err(|e| self.explained(e))? {
                 Update::Minimise { loss, log } => {
                     let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
                     report.log.extend(log);
@@ -259,7 +260,8 @@ impl<'a> Trainer<'a> {
                 }
                 Update::Done { log } => report.log.extend(log),
             }
-            report.log.extend(self.model.after(turn, &mut noise.fork("after"))?);
+            let after = self.model.after(turn, &mut noise.fork("after"));
+            report.log.extend(after.map_err(|e| self.explained(e))?);
         }
         if let Some((name, value)) = report.log.iter().find(|(_, v)| !v.is_finite()) {
             let (name, value) = (*name, *value);
@@ -388,14 +390,21 @@ impl<'a> Trainer<'a> {
         if norm.is_finite() { Ok(()) } else { Err(self.diverged("the gradient", group, loss, norm)) }
     }
 
-    fn diverged(&self, what: &'static str, group: &str, loss: f64, grad_norm: f64) -> Error {
-        Error::Diverged {
-            model: self.model.info().name.to_string(),
-            step: self.position.step,
-            what,
-            group: group.to_string(),
-            loss,
-            grad_norm,
+    fn diverged(&self, what: &str, group: &str, loss: f64, grad_norm: f64) -> Error {
+        self.explained(Error::Unstable(format!(
+            "{what} of group '{group}' is not finite; loss {loss}, gradient norm {grad_norm}"
+        )))
+    }
+
+    /// An error with the name and the step of a training that cannot go on.
+    fn explained(&self, e: Error) -> Error {
+        match e {
+            Error::Unstable(problem) => Error::Diverged {
+                model: self.model.info().name.to_string(),
+                step: self.position.step,
+                problem,
+            },
+            e => e,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Energy-based models: `p(x) = e^{−U(x)} / Z`, a density known up to one number.
 //!
-//! Training needs samples of the model, so every model here runs Markov chains; likelihood needs `log Z`.
+//! Models of points and bytes share one neural energy and differ in how they train it; likelihood needs `log Z`.
 
+mod neural;
 pub mod pcd;
 pub mod studies;
 

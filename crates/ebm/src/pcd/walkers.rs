@@ -6,9 +6,7 @@
 //! move:                 u ← MALA_h(u),   log h += ¼ (acceptance − 0.574)   after each update
 //! ```
 //!
-//! The proposal density of a restart is the confinement's, so it cancels in the Metropolis ratio and only the
-//! learned part `f = U − ½κ‖u‖²` is left. Changing `h` between updates does not touch what the moves leave
-//! invariant: within an update it is fixed.
+//! Changing `h` between updates does not touch what the moves leave invariant: within an update it is fixed.
 //! Source: Carbone, "Hitchhiker's guide on energy-based models", Algorithm 2; Tierney (1994), §2.3.3 (independence
 //! chains); Roberts & Rosenthal (1998) for 0.574.
 
@@ -19,10 +17,8 @@ use genzoo_numerics::rows;
 use serde::Deserialize;
 
 use super::Config;
-use super::energy::confining;
-
-const TARGET_ACCEPTANCE: f64 = 0.574;
-const GAIN: f64 = 0.25;
+use crate::neural::langevin::{GAIN, TARGET_ACCEPTANCE};
+use crate::neural::restart::{base, base_scale, restart};
 
 /// How a walker returns to the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -37,6 +33,8 @@ pub(super) enum Rule {
 /// The buffer of walkers; each update moves one window of it.
 pub(super) struct Walkers {
     u: Tensor, // (walkers, D)
+    /// Of the base.
+    confinement: f64,
     log_step: f64,
     /// First row of the window whose turn it is.
     cursor: usize,
@@ -44,9 +42,15 @@ pub(super) struct Walkers {
 
 impl Walkers {
     /// Draws of the base.
-    pub(super) fn new(dims: usize, config: &Config, params: &ParamStore, noise: &Noise) -> Result<Self> {
+    pub(super) fn new(
+        dims: usize,
+        confinement: f64,
+        config: &Config,
+        params: &ParamStore,
+        noise: &Noise,
+    ) -> Result<Self> {
         let xi = noise.fork("walkers").normal((config.walkers, dims), params.dtype(), params.device())?;
-        Ok(Self { u: (xi * base_scale(config.confinement))?, log_step: config.step.ln(), cursor: 0 })
+        Ok(Self { u: (xi * base_scale(confinement))?, confinement, log_step: config.step.ln(), cursor: 0 })
     }
 
     /// All of them, `(walkers, D)`.
@@ -75,11 +79,11 @@ impl Walkers {
         if c.restart_rule == Rule::Plain && c.restart > 0.0 {
             let chosen = noise.uniforms(c.chains).into_iter().map(|p| u8::from(p < c.restart));
             let mask = Tensor::from_vec(chosen.collect::<Vec<_>>(), c.chains, u.device())?;
-            u = rows::select(&mask, &base(&u, c.confinement, noise)?, &u)?;
+            u = rows::select(&mask, &base(&u, self.confinement, noise)?, &u)?;
         }
         let mut chains = Chains::at(target, &u)?;
         if c.restart_rule == Rule::Metropolis && c.restart > 0.0 {
-            restart(target, c.confinement, &mut chains, c.restart, noise)?;
+            restart(target, self.confinement, &mut chains, c.restart, noise)?;
         }
         let kernel = Mala::new(self.step())?;
         let mut acceptance = 0.0;
@@ -132,37 +136,4 @@ impl Walkers {
             )),
         }
     }
-}
-
-/// Fresh draws of the base `N(0, I/κ)`, shaped like `u`.
-pub(super) fn base(u: &Tensor, confinement: f64, noise: &mut Noise) -> Result<Tensor> {
-    Ok((noise.normal_like(u)? * base_scale(confinement))?)
-}
-
-/// Standard deviation of the base.
-fn base_scale(confinement: f64) -> f64 {
-    confinement.sqrt().recip()
-}
-
-/// One restart proposal per chain with probability `alpha`, by the Metropolis rule; gives the share that moved.
-pub(super) fn restart(
-    target: &dyn Energy,
-    confinement: f64,
-    chains: &mut Chains,
-    alpha: f64,
-    noise: &mut Noise,
-) -> Result<f64> {
-    let proposal = Chains::at(target, &base(&chains.x, confinement, noise)?)?;
-    let learned = |at: &Chains| rows::host(&(&at.energy - confining(&at.x, confinement)?)?);
-    let (from, to) = (learned(chains)?, learned(&proposal)?);
-    let n = from.len();
-    let (who, whether) = (noise.uniforms(n), noise.uniforms(n));
-    let taken: Vec<u8> =
-        (0..n).map(|i| u8::from(who[i] < alpha && whether[i].ln() < from[i] - to[i])).collect();
-    let share = taken.iter().map(|t| f64::from(*t)).sum::<f64>() / n.max(1) as f64;
-    let mask = Tensor::from_vec(taken, n, chains.x.device())?;
-    chains.x = rows::select(&mask, &proposal.x, &chains.x)?;
-    chains.energy = rows::select(&mask, &proposal.energy, &chains.energy)?;
-    chains.gradient = rows::select(&mask, &proposal.gradient, &chains.gradient)?;
-    Ok(share)
 }

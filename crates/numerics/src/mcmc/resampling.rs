@@ -9,9 +9,8 @@
 
 use crate::special::log_sum_exp;
 
-/// As many indices as there are weights, rising. `uniform` is a draw on (0, 1).
-pub fn systematic(log_weights: &[f64], uniform: f64) -> Vec<usize> {
-    let n = log_weights.len();
+/// `n` indices, rising. `uniform` is a draw on (0, 1).
+pub fn systematic(log_weights: &[f64], n: usize, uniform: f64) -> Vec<usize> {
     let total = log_sum_exp(log_weights);
     let mut out = Vec::with_capacity(n);
     let mut cumulative = 0.0;
@@ -37,7 +36,7 @@ mod tests {
         let logs: Vec<f64> = weights.iter().map(|w: &f64| w.ln() + 700.0).collect();
         let mut counts = [0.0; 5];
         for u in 0..10_000 {
-            let drawn = systematic(&logs, (f64::from(u) + 0.5) / 10_000.0);
+            let drawn = systematic(&logs, 5, (f64::from(u) + 0.5) / 10_000.0);
             assert!(drawn.len() == 5 && drawn.is_sorted());
             for (i, w) in weights.into_iter().enumerate() {
                 let count = drawn.iter().filter(|&&k| k == i).count() as f64;
@@ -48,9 +47,11 @@ mod tests {
         for (count, w) in counts.into_iter().zip(weights) {
             assert!((count - 5.0 * w).abs() < 2e-4);
         }
+        // More draws than weights.
+        assert_eq!(systematic(&[0.25f64.ln(), 0.75f64.ln()], 8, 0.5), [0, 0, 1, 1, 1, 1, 1, 1]);
         // A uniform beside 1 and round-off still give n indices with weight.
         assert!(
-            systematic(&[0.1f64.ln(), 0.9f64.ln(), f64::NEG_INFINITY], 1.0 - 1e-17).iter().all(|i| *i < 2)
+            systematic(&[0.1f64.ln(), 0.9f64.ln(), f64::NEG_INFINITY], 3, 1.0 - 1e-17).iter().all(|i| *i < 2)
         );
     }
 }

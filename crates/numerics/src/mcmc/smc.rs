@@ -127,7 +127,7 @@ impl Smc {
             if beta < 1.0 && effective[effective.len() - 1] < self.resample * n as f64 {
                 log_z += log_mean_exp(&log_weights);
                 let uniform: f64 = noise.uniforms(1).iter().sum();
-                let source = systematic(&log_weights, uniform);
+                let source = systematic(&log_weights, n, uniform);
                 particles = particles.take(&source)?;
                 ancestors = source.iter().map(|&i| ancestors[i]).collect();
                 log_weights.fill(0.0);

@@ -19,7 +19,8 @@ use genzoo_numerics::{Gaussian, rows};
 use serde::Deserialize;
 use toml::toml;
 
-use super::{Landscape, Pcd};
+use super::restart::base_scale;
+use super::{Landscape, NeuralEnergy};
 
 const QUADRATURE: DensityInfo = DensityInfo {
     name: "quadrature",
@@ -50,13 +51,14 @@ const ROWS: usize = 8192;
 /// Half width, in standard deviations of the base, of the box where the search for the grid begins.
 const REACH: f64 = 4.0;
 
-pub(super) fn infos(spec: &DataSpec) -> &'static [DensityInfo] {
+/// The ways to a density of data of this kind.
+pub(crate) fn infos(spec: &DataSpec) -> &'static [DensityInfo] {
     if spec.dims() <= 2 { PLANE } else { SPACE }
 }
 
 /// The model's density, its log Z paid for.
-pub(super) struct Normalised<'a> {
-    model: &'a Pcd,
+pub(crate) struct Normalised<'a> {
+    model: &'a NeuralEnergy,
     landscape: Landscape,
     evidence: Evidence,
     log_z: f64,
@@ -64,7 +66,12 @@ pub(super) struct Normalised<'a> {
 }
 
 impl<'a> Normalised<'a> {
-    pub(super) fn new(model: &'a Pcd, name: &str, options: &Table, noise: &mut Noise) -> Result<Self> {
+    pub(crate) fn new(
+        model: &'a NeuralEnergy,
+        name: &str,
+        options: &Table,
+        noise: &mut Noise,
+    ) -> Result<Self> {
         let infos = infos(&model.spec);
         if infos.iter().all(|d| d.name != name) {
             return Err(Error::unknown("likelihood", name, infos.iter().map(|d| d.name)));
@@ -75,20 +82,29 @@ impl<'a> Normalised<'a> {
         } else {
             by_annealing(model, &landscape, options, noise)?
         };
+        Ok(Self::with(model, name, z))
+    }
+
+    /// The density with a log Z from elsewhere.
+    pub(crate) fn with(model: &'a NeuralEnergy, name: &str, z: LogZ) -> Self {
         let mut evidence = Evidence::new(z.kind, name, model.spec.space);
         evidence.tolerance = z.tolerance;
-        Ok(Self { model, landscape, evidence, log_z: z.log_z, log_z_error: z.standard_error })
+        let landscape = model.landscape();
+        Self { model, landscape, evidence, log_z: z.log_z, log_z_error: z.standard_error }
     }
 }
 
-struct LogZ {
-    log_z: f64,
-    standard_error: f64,
-    tolerance: Option<f64>,
-    kind: Kind,
+/// `log ∫ e^{−U(u)} du`, and what it says.
+pub(crate) struct LogZ {
+    pub(crate) log_z: f64,
+    pub(crate) standard_error: f64,
+    /// How far discretisation may have moved it.
+    pub(crate) tolerance: Option<f64>,
+    /// Of the log p that it makes.
+    pub(crate) kind: Kind,
 }
 
-fn by_quadrature(model: &Pcd, landscape: &Landscape, options: &Table) -> Result<LogZ> {
+fn by_quadrature(model: &NeuralEnergy, landscape: &Landscape, options: &Table) -> Result<LogZ> {
     #[derive(Deserialize)]
     struct Options {
         max_points: usize,
@@ -97,7 +113,7 @@ fn by_quadrature(model: &Pcd, landscape: &Landscape, options: &Table) -> Result<
     if o.max_points < 20_000 {
         return Err(Error::config("eval.max_points", "an integer ≥ 20000", o.max_points));
     }
-    let half = REACH / model.config.confinement.sqrt();
+    let half = REACH * base_scale(model.confinement);
     let quadrature = Quadrature {
         tolerance: 1e-3,
         max_points: o.max_points,
@@ -110,7 +126,12 @@ fn by_quadrature(model: &Pcd, landscape: &Landscape, options: &Table) -> Result<
     Ok(LogZ { log_z: z.log_z, standard_error: 0.0, tolerance: Some(z.log_z_error), kind: Kind::Estimate })
 }
 
-fn by_annealing(model: &Pcd, landscape: &Landscape, options: &Table, noise: &mut Noise) -> Result<LogZ> {
+fn by_annealing(
+    model: &NeuralEnergy,
+    landscape: &Landscape,
+    options: &Table,
+    noise: &mut Noise,
+) -> Result<LogZ> {
     #[derive(Deserialize)]
     struct Options {
         chains: usize,
@@ -118,7 +139,7 @@ fn by_annealing(model: &Pcd, landscape: &Landscape, options: &Table, noise: &mut
     }
     let o: Options = config::read(options, "eval")?;
     let d = model.spec.dims();
-    let sd = model.config.confinement.sqrt().recip();
+    let sd = base_scale(model.confinement);
     let base = Gaussian::diagonal(&vec![0.0; d], &vec![sd; d], model.params.dtype(), model.params.device())?;
     let ais = Ais {
         chains: o.chains,

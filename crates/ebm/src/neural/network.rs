@@ -24,7 +24,7 @@ struct Convolutional {
 
 /// `f`, one number per row.
 #[derive(Clone)]
-pub(super) enum Network {
+pub(crate) enum Network {
     /// Of vectors, which enter multiplied by a gain.
     Vector(Mlp, f64),
     /// Of images `(c, h, w)`.
@@ -32,7 +32,7 @@ pub(super) enum Network {
 }
 
 impl Network {
-    pub(super) fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
+    pub(crate) fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
         let vb = params.group("main");
         let Some((channels, height, width)) = spec.image() else {
             let c: Perceptron = config::read(table, "model")?;
@@ -49,7 +49,9 @@ impl Network {
             return Ok(Self::Vector(net, c.gain));
         };
         if height != width {
-            return Err(Error::Unsupported(format!("pcd learns square images, not {height}x{width}")));
+            return Err(Error::Unsupported(format!(
+                "energies of images are learned for square ones, not {height}x{width}"
+            )));
         }
         let c: Convolutional = config::read(table, "model")?;
         let sizes =
@@ -57,7 +59,7 @@ impl Network {
         Ok(Self::Image(ConvEncoder::new(&sizes, &vb)?, (channels, height, width)))
     }
 
-    pub(super) fn frozen(&self) -> Self {
+    pub(crate) fn frozen(&self) -> Self {
         match self {
             Self::Vector(net, gain) => Self::Vector(net.frozen(), *gain),
             Self::Image(net, shape) => Self::Image(net.frozen(), *shape),
@@ -65,7 +67,7 @@ impl Network {
     }
 
     /// `f(u)`, `(b, D) → (b,)`.
-    pub(super) fn forward(&self, scaling: &Standardizer, u: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, scaling: &Standardizer, u: &Tensor) -> Result<Tensor> {
         let f = match self {
             Self::Vector(net, gain) => net.forward(&(u * *gain)?)?,
             Self::Image(net, shape) => net.forward(&image(scaling, u, *shape)?)?,
@@ -74,7 +76,11 @@ impl Network {
     }
 
     /// `f(u)`, `(b,)`, and `∇f`, `(b, D)`.
-    fn forward_and_gradient(&self, scaling: &Standardizer, u: &Tensor) -> Result<(Tensor, Tensor)> {
+    pub(crate) fn forward_and_gradient(
+        &self,
+        scaling: &Standardizer,
+        u: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
         match self {
             Self::Vector(net, gain) => {
                 let (f, g) = input_gradient(net as &dyn Differentiable, &(u * *gain)?)?;
@@ -97,15 +103,15 @@ fn image(scaling: &Standardizer, u: &Tensor, (c, h, w): (usize, usize, usize)) -
     Ok(scaling.inverse(u)?.affine(2.0, -1.0)?.reshape((b, c, h, w))?)
 }
 
-/// `U` over standardised rows, with weights outside every graph.
-pub(super) struct Landscape {
-    pub(super) network: Network,
-    pub(super) scaling: Standardizer,
-    pub(super) confinement: f64,
+/// `U` over standardised rows.
+pub(crate) struct Landscape {
+    pub(crate) network: Network,
+    pub(crate) scaling: Standardizer,
+    pub(crate) confinement: f64,
 }
 
 /// `½κ‖u‖²`, `(b,)`: the energy of the base.
-pub(super) fn confining(u: &Tensor, confinement: f64) -> Result<Tensor> {
+pub(crate) fn confining(u: &Tensor, confinement: f64) -> Result<Tensor> {
     Ok((rows::squared_norm(u)? * (0.5 * confinement))?)
 }
 

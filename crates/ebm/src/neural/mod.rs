@@ -1,0 +1,250 @@
+//! The energy that every neural model of this family learns: models differ in how they train it.
+//!
+//! ```text
+//! U(x) = f(u) + ½κ‖u‖²,   u = (x − m)/s                     p(x) = e^{−U(x)} / Z
+//! ```
+//!
+//! | symbol    | shape          | meaning                                                              |
+//! |-----------|----------------|----------------------------------------------------------------------|
+//! | `x`       | `(b, event…)`  | data; for images of bytes `x̃ = (k + u)/256`                          |
+//! | `u`       | `(b, D)`       | standardised data, flat: statistics of the train rows per dimension   |
+//! | `f`       | `(b,)`         | the network: a perceptron of `u`, or a convolutional net of the image |
+//! | `κ`       |                | confinement: `f` grows at most linearly, so `Z` is finite             |
+//!
+//! The base is the law of the confinement alone, `N(0, I/κ)`: a Gaussian fitted to the data and widened by `1/√κ`.
+//! Perceptrons end in zeros, so there `p` starts as the base and draws of the base are exact draws of the first model.
+//!
+//! For images a model may learn data with Gaussian noise of standard deviation `smoothing` added: bytes have directions
+//! without any spread, in which an energy would have to be infinitely steep. Likelihoods are those of this model at
+//! the clean data, and pay for it.
+//!
+//! Source: Carbone, "Hitchhiker's guide on energy-based models", Assumption 2.1 (confinement).
+
+pub(crate) mod density;
+pub(crate) mod health;
+pub(crate) mod langevin;
+mod network;
+pub(crate) mod restart;
+
+pub(crate) use network::{Landscape, Network, confining};
+
+use genzoo_core::capability::Energy;
+use genzoo_core::{
+    Batch, DType, DataSpec, Error, Noise, ParamStore, Result, Space, Standardizer, StateDict, Stream, Table,
+    Tensor, config,
+};
+use serde::Deserialize;
+use toml::{Value, toml};
+
+/// The spaces whose data have gradients to follow.
+pub(crate) const SPACES: &[Space] = &[Space::Continuous, Space::U8];
+
+/// The energy's own settings in the table `[model]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Config {
+    confinement: f64,
+    smoothing: f64,
+}
+
+/// `defaults` of a method, with those of the energy added to its table `[model]`.
+pub(crate) fn with_energy(spec: &DataSpec, mut defaults: Table) -> Table {
+    let energy = if spec.image().is_some() {
+        toml! {
+            channels = [16, 32]
+            confinement = 1.0
+            smoothing = 0.03
+        }
+    } else {
+        toml! {
+            hidden = 128
+            layers = 3
+            gain = 3.0
+            confinement = 0.5
+            smoothing = 0.0
+        }
+    };
+    if let Value::Table(model) = defaults.entry("model").or_insert_with(|| Value::Table(Table::new())) {
+        for (key, value) in energy {
+            model.entry(key).or_insert(value);
+        }
+    }
+    defaults
+}
+
+/// `tiny` of a method, with the smallest network worth testing.
+pub(crate) fn with_tiny_energy(spec: &DataSpec, mut tiny: Table) -> Table {
+    let energy = if spec.image().is_some() {
+        toml! { channels = [4, 8] }
+    } else {
+        toml! { hidden = 16 }
+    };
+    if let Value::Table(model) = tiny.entry("model").or_insert_with(|| Value::Table(Table::new())) {
+        model.extend(energy);
+    }
+    tiny
+}
+
+/// The energy, its scaling and its parameters (one group, `main`).
+pub(crate) struct NeuralEnergy {
+    spec: DataSpec,
+    params: ParamStore,
+    network: Network,
+    scaling: Standardizer,
+    confinement: f64,
+    smoothing: f64,
+}
+
+impl NeuralEnergy {
+    /// The energy for data of this kind from the complete table `[model]`, of which it reads its own keys.
+    ///
+    /// # Errors
+    /// Names the setting that cannot work; refuses binary data, which have no gradient to follow.
+    pub(crate) fn new(table: &Table, spec: &DataSpec, params: ParamStore) -> Result<Self> {
+        if spec.space.is_binary() {
+            return Err(Error::Unsupported(
+                "this model follows gradients of its energy, and binary data have none; use a data set of bytes or vectors"
+                    .into(),
+            ));
+        }
+        let c: Config = config::read(table, "model")?;
+        if !(c.confinement > 0.0 && c.confinement.is_finite()) {
+            return Err(Error::config(
+                "model.confinement",
+                "a number above 0 (or Z is infinite)",
+                c.confinement,
+            ));
+        }
+        if !(c.smoothing >= 0.0 && c.smoothing.is_finite()) {
+            return Err(Error::config("model.smoothing", "a number ≥ 0", c.smoothing));
+        }
+        Ok(Self {
+            network: Network::new(table, spec, &params)?,
+            scaling: Standardizer::identity(&flat(spec))?,
+            spec: spec.clone(),
+            params,
+            confinement: c.confinement,
+            smoothing: c.smoothing,
+        })
+    }
+
+    /// What the data are.
+    pub(crate) fn spec(&self) -> &DataSpec {
+        &self.spec
+    }
+
+    /// The parameters.
+    pub(crate) fn params(&self) -> &ParamStore {
+        &self.params
+    }
+
+    /// κ.
+    pub(crate) fn confinement(&self) -> f64 {
+        self.confinement
+    }
+
+    /// From data to `u`.
+    pub(crate) fn scaling(&self) -> &Standardizer {
+        &self.scaling
+    }
+
+    /// `U` over `u` with weights outside every graph: for moving chains and for judging.
+    pub(crate) fn landscape(&self) -> Landscape {
+        Landscape { network: self.network.frozen(), ..self.tracked() }
+    }
+
+    /// `U` over `u` with weights in the graph, its gradient too: for losses.
+    pub(crate) fn tracked(&self) -> Landscape {
+        Landscape {
+            network: self.network.clone(),
+            scaling: self.scaling.clone(),
+            confinement: self.confinement,
+        }
+    }
+
+    /// `f(u)`, `(b, D) → (b,)`, in the graph of the weights. The confinement has no parameters: it is the same
+    /// constant in every gradient.
+    pub(crate) fn learned(&self, u: &Tensor) -> Result<Tensor> {
+        self.network.forward(&self.scaling, u)
+    }
+
+    /// `mean f(data) − mean f(walkers) + r · mean f²`, whose gradient is that of the cross-entropy if the walkers, with
+    /// their `weights` `(n,)` of sum 1, are samples of the model; and the difference of the means. One pass for both.
+    ///
+    /// # Errors
+    /// [`Error::Unstable`] when walkers have left the data, or energies blow up.
+    pub(crate) fn contrast(
+        &self,
+        data: &Tensor,
+        walkers: &Tensor,
+        weights: Option<&Tensor>,
+        regularisation: f64,
+    ) -> Result<(Tensor, f64)> {
+        health::check_walkers(walkers)?;
+        let (b, n) = (data.dim(0)?, walkers.dim(0)?);
+        let f = self.learned(&Tensor::cat(&[data, walkers], 0)?)?; // (b + n,)
+        let (on_data, on_walkers) = (f.narrow(0, 0, b)?.mean_all()?, f.narrow(0, b, n)?);
+        let on_walkers = match weights {
+            None => on_walkers.mean_all()?,
+            Some(w) => (on_walkers * w.to_dtype(f.dtype())?)?.sum_all()?,
+        };
+        let gap = (on_data - on_walkers)?;
+        let loss = (&gap + (f.sqr()?.mean_all()? * regularisation)?)?;
+        let gap = gap.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        health::check_gap(gap, self.spec.dims())?;
+        Ok((loss, gap))
+    }
+
+    /// Data as rows of `u`, smoothed if the model learns smoothed data.
+    pub(crate) fn standardise(&self, batch: &Batch, noise: &mut Noise) -> Result<Tensor> {
+        let x = batch.x.flatten_from(1)?.to_dtype(self.params.dtype())?;
+        let x = match self.smoothing {
+            0.0 => x,
+            sd => (&x + (noise.normal_like(&x)? * sd)?)?,
+        };
+        self.scaling.forward(&x)
+    }
+
+    /// Fits the scaling to the first rows.
+    pub(crate) fn prepare(&mut self, stream: &mut dyn Stream) -> Result<()> {
+        let rows = stream.epoch().map_or(Standardizer::ROWS, |e| Standardizer::ROWS.min(e as usize));
+        let x = stream.next(rows.max(2))?.x.flatten_from(1)?.to_dtype(DType::F64)?;
+        let mean = x.mean(0)?;
+        // Smoothing adds its variance; without it a dimension that never varies is left unscaled.
+        let variance = (x.broadcast_sub(&mean)?.sqr()?.mean(0)? + self.smoothing.powi(2))?;
+        let sd = variance.to_vec1::<f64>()?.into_iter().map(|v| if v > 1e-12 { v.sqrt() } else { 1.0 });
+        self.scaling = Standardizer::new(mean.to_vec1()?, sd.collect(), &flat(&self.spec))?;
+        Ok(())
+    }
+
+    /// What must be saved beyond parameters.
+    pub(crate) fn state(&self) -> Result<StateDict> {
+        self.scaling.state()
+    }
+
+    /// Restores what [`NeuralEnergy::state`] gave.
+    pub(crate) fn set_state(&mut self, state: &StateDict) -> Result<()> {
+        self.scaling = Standardizer::load(state, &flat(&self.spec))?;
+        Ok(())
+    }
+}
+
+/// `U(x)` over data; a density of `x` differs from `e^{−U}` by a constant factor only.
+impl Energy for NeuralEnergy {
+    fn energy(&self, x: &Tensor) -> Result<Tensor> {
+        self.landscape().energy(&self.scaling.forward(&x.flatten_from(1)?)?)
+    }
+
+    fn energy_and_gradient(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let u = self.scaling.forward(&x.flatten_from(1)?)?;
+        let (energy, gradient) = self.landscape().energy_and_gradient(&u)?;
+        Ok((energy, self.scaling.gradient(&gradient)?.reshape(x.shape())?))
+    }
+}
+
+/// The data as vectors: every dimension, pixels too, has its own statistics.
+fn flat(spec: &DataSpec) -> DataSpec {
+    DataSpec { shape: vec![spec.dims()], ..spec.clone() }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

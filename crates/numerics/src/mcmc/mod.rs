@@ -16,7 +16,8 @@
 //!
 //! [`Preconditioned`] gives any of them a mass matrix, [`Jittered`] a random step, and [`WarmUp`] finds both. Beside
 //! them stand [`Baoab`], which carries momenta along; [`ParallelTempering`], [`Smc`] and [`Annealing`], which move on
-//! the tempered targets of a [`Bridge`]; [`discrete`] states; and the [`ising`] model with its clusters.
+//! the tempered targets of a [`Bridge`]; [`jarzynski`]'s weighted walkers, which follow a target in training;
+//! [`discrete`] states; and the [`ising`] model with its clusters.
 
 mod adaptation;
 mod annealing;
@@ -25,6 +26,7 @@ mod diagnostics;
 pub mod discrete;
 pub(crate) mod hmc;
 pub mod ising;
+pub mod jarzynski;
 pub(crate) mod mala;
 pub(crate) mod metropolis;
 mod metropolis_hastings;

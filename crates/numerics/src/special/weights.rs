@@ -30,6 +30,12 @@ pub fn log_mean_weight(log_weights: &[f64]) -> (f64, f64) {
     (log_mean, (squares / (n - 1.0) / n).sqrt())
 }
 
+/// `w_i / Σ w`.
+pub fn normalised_weights(log_weights: &[f64]) -> Vec<f64> {
+    let total = log_sum_exp(log_weights);
+    log_weights.iter().map(|w| (w - total).exp()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +50,9 @@ mod tests {
         // Weights 1, 2, 3: 36 / 14.
         let logs = [0.0, 2f64.ln(), 3f64.ln()];
         assert!((effective_sample_size(&logs) - 36.0 / 14.0).abs() < 1e-12);
+        for (share, want) in normalised_weights(&logs).into_iter().zip([1.0, 2.0, 3.0]) {
+            assert!((share - want / 6.0).abs() < 1e-15);
+        }
     }
 
     /// Log-normal weights: E w = e^{s²/2}, so the estimate's z-scores must behave like standard normals.

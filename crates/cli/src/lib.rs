@@ -129,7 +129,7 @@ fn code_of(e: &anyhow::Error) -> i32 {
             | std::io::ErrorKind::NotADirectory => 2,
             _ => 4,
         },
-        Some(Error::Diverged { .. }) => 3,
+        Some(Error::Diverged { .. } | Error::Unstable(_)) => 3,
         Some(
             Error::Config { .. }
             | Error::Unknown { .. }

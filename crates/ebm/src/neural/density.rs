@@ -22,7 +22,7 @@ use toml::toml;
 use super::restart::base_scale;
 use super::{Landscape, NeuralEnergy};
 
-const QUADRATURE: DensityInfo = DensityInfo {
+pub(crate) const QUADRATURE: DensityInfo = DensityInfo {
     name: "quadrature",
     summary: "log Z on a grid (one or two dimensions)",
     defaults: || {
@@ -32,7 +32,7 @@ const QUADRATURE: DensityInfo = DensityInfo {
     },
 };
 
-const AIS: DensityInfo = DensityInfo {
+pub(crate) const AIS: DensityInfo = DensityInfo {
     name: "ais",
     summary: "log Z by annealed importance sampling: log p is overstated in mean",
     defaults: || {

@@ -47,6 +47,20 @@ pub(crate) fn check_gap(gap: f64, dims: usize) -> Result<()> {
     Ok(())
 }
 
+/// Whether weights survived an update of the energy.
+///
+/// # Errors
+/// [`Error::Unstable`] if hardly any did.
+pub(crate) fn check_weights(effective: f64, n: usize) -> Result<()> {
+    let least = (0.01 * n as f64).max(1.5);
+    if effective < least || effective.is_nan() {
+        return Err(Error::Unstable(format!(
+            "the weights of {n} walkers are worth {effective:.1} after one update: the energy moves faster than the walkers can follow; lower train.lr, or raise model.moves or model.walkers"
+        )));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,10 +72,12 @@ mod tests {
         check_walkers(&u)?;
         check_gap(-50.0, 2)?;
         check_gap(f64::NAN, 2)?;
+        check_weights(40.0, 100)?;
         let says = |r: Result<()>, word: &str| r.is_err_and(|e| e.to_string().contains(word));
         assert!(says(check_walkers(&(&u * 30.0)?), "model.confinement"));
         assert!(says(check_walkers(&(&u * f64::INFINITY)?), "model.step"));
         assert!(says(check_gap(-2e4, 2), "below the walkers; lower train.lr"));
+        assert!(says(check_weights(1.2, 100), "model.walkers"));
         Ok(())
     }
 }

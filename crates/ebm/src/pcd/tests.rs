@@ -1,7 +1,7 @@
 use super::*;
 use crate::neural::tests::{Check, Data, images, mean, vectors};
 use genzoo_core::capability::Energy;
-use genzoo_core::{Dataset, Device, Draw, Recipe, Space, Split, TrainConfig, Trainer};
+use genzoo_core::{Dataset, Device, Draw, Recipe, Space, Split, Tensor, TrainConfig, Trainer};
 use genzoo_numerics::rows;
 use genzoo_testkit::{Tol, assert_close};
 

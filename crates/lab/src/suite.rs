@@ -93,6 +93,15 @@ pub static SUITES: &[Suite] = &[
         images: IMAGES,
         small: 0.1,
     },
+    Suite {
+        name: "mode-mass",
+        summary: "two modes with a quarter and three quarters of the mass, in 2 and 10 dimensions",
+        datasets: &["two-modes", "two-modes{d=10}"],
+        models: Some(&["cd", "jarzynski", "pcd", "vae", "ns-gan", "realnvp", "ddpm", "linear"]),
+        points: QUICK_POINTS,
+        images: QUICK_IMAGES,
+        small: 0.5,
+    },
 ];
 
 /// The suite of this name.

@@ -1,8 +1,10 @@
 //! What is claimed of energy-based models, as studies that anyone can run again.
 
+mod cd_is_fisher;
 mod divergences;
+mod mode_mass;
 
 use genzoo_core::study::Study;
 
 /// The studies of this family.
-pub const STUDIES: &[Study] = &[divergences::STUDY];
+pub const STUDIES: &[Study] = &[cd_is_fisher::STUDY, divergences::STUDY, mode_mass::STUDY];

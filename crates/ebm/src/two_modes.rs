@@ -164,9 +164,9 @@ impl TwoModes {
             let s = r * (1.0 - r);
             let e = |i: usize| (y[i] - self.a[i] - r * delta[i]) / v - epsilon[i] / sigma;
             let along: f64 = (0..d).map(|i| e(i) * delta[i]).sum();
-            for i in 0..d {
-                out.a[i] -= even * ((1.0 - r) * e(i) - s * along * (y[i] - self.a[i]) / v) / v;
-                out.b[i] -= even * (r * e(i) + s * along * (y[i] - self.b[i]) / v) / v;
+            for (i, y) in y.iter().enumerate() {
+                out.a[i] -= even * ((1.0 - r) * e(i) - s * along * (y - self.a[i]) / v) / v;
+                out.b[i] -= even * (r * e(i) + s * along * (y - self.b[i]) / v) / v;
             }
             out.z += even * s * along / v;
         }

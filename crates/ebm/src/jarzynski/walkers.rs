@@ -122,7 +122,7 @@ impl Population {
             acceptance
         } else {
             let window = self.cursor..self.cursor + c.chains;
-            self.walkers.follow_window(&motion, &landscape, window, c.moves, &mut moves)?.mean_acceptance()
+            self.walkers.follow_window(&motion, &landscape, window, c.moves, &mut moves)?
         };
         health::check_weights(self.walkers.effective(), n)?;
         self.walkers.resample(c.resample, &mut noise.fork("resample"))?;

@@ -159,7 +159,7 @@ impl Walkers {
         Ok(info)
     }
 
-    /// Carries all walkers to `target`, of which only the rows `window` move, `moves` times.
+    /// Carries all walkers to `target`, of which only the rows `window` move, `moves` times; gives the mean acceptance.
     ///
     /// # Errors
     /// If the energy fails.
@@ -170,25 +170,22 @@ impl Walkers {
         window: Range<usize>,
         moves: usize,
         noise: &mut Noise,
-    ) -> Result<StepInfo> {
+    ) -> Result<f64> {
         self.retarget(target)?;
         let (start, n) = (window.start, window.len());
         let mut inside = Chains::at(target, &self.chains.x.narrow(0, start, n)?.contiguous()?)?;
         let mut total = vec![0.0; n];
-        let mut info = StepInfo { acceptance: vec![0.0; n], accepted: vec![false; n] };
+        let mut acceptance = 0.0;
         for _ in 0..moves {
             let (step, gain) = motion.stay(&mut inside, target, noise)?;
             total.iter_mut().zip(gain).for_each(|(t, g)| *t += g);
-            for i in 0..n {
-                info.acceptance[i] += step.acceptance[i] / moves as f64;
-                info.accepted[i] |= step.accepted[i];
-            }
+            acceptance += step.mean_acceptance() / moves as f64;
         }
         self.log_weights[window].iter_mut().zip(total).for_each(|(a, t)| *a += t);
         self.chains.x = replaced(&self.chains.x, &inside.x, start)?;
         self.chains.energy = replaced(&self.chains.energy, &inside.energy, start)?;
         self.chains.gradient = replaced(&self.chains.gradient, &inside.gradient, start)?;
-        Ok(info)
+        Ok(acceptance)
     }
 
     /// Carries all walkers to `target` without a move: `A += U_k(X) − U_{k+1}(X)`. Their gradients are left as they are.

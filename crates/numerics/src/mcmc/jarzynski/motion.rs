@@ -102,7 +102,7 @@ fn langevin(
     let gain = ((wide(&chains.energy)? - wide(&end.energy)?)? + (kinetic * 0.5)?)?;
     *chains = end;
     let n = chains.x.dim(0)?;
-    Ok((StepInfo { acceptance: vec![1.0; n], accepted: vec![true; n] }, rows::host(&gain)?))
+    Ok((StepInfo::always(n), rows::host(&gain)?))
 }
 
 fn squares(x: &Tensor) -> Result<Tensor> {

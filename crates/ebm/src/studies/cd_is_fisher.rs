@@ -19,7 +19,7 @@ use genzoo_core::study::{Axis, Desk, Figure, Finding, Listing, Page, Series, Stu
 use genzoo_core::{Noise, Result};
 use serde::{Deserialize, Serialize};
 
-use super::mode_mass::{Method, Plan, Trace, train};
+use super::mode_mass::{Method, Plan, REPEATS, Trace, interval, train};
 use crate::two_modes::{Slope, TwoModes};
 
 /// The study in the registry.
@@ -34,8 +34,6 @@ pub(super) const STUDY: Study = Study {
 const STEPS: [f64; 7] = [0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
 /// The step at which CD's sight of masses is told.
 const SIGHT: f64 = 0.1;
-const REPEATS: usize = 5;
-const T: f64 = 2.776;
 
 /// CD-1 beside h times the Fisher gradient.
 #[derive(Serialize, Deserialize)]
@@ -182,13 +180,6 @@ fn order(points: &[At]) -> f64 {
         / logs.iter().map(|l| (l.0 - x).powi(2)).sum::<f64>()
 }
 
-fn interval(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (mean, T * (variance / n).sqrt())
-}
-
 /// How far a course rises above the least it had reached before.
 fn rise(course: &[f64]) -> f64 {
     let mut least = f64::INFINITY;
@@ -199,8 +190,7 @@ fn rise(course: &[f64]) -> f64 {
 }
 
 fn page(exact: &[At], sampled: &[Vec<At>], sight: &[Sight], traces: &[(&str, Vec<Trace>)]) -> Page {
-    let over =
-        |i: usize, of: &dyn Fn(&At) -> f64| interval(&sampled.iter().map(|s| of(&s[i])).collect::<Vec<_>>());
+    let over = |i: usize, of: &dyn Fn(&At) -> f64| interval(sampled.iter().map(|s| of(&s[i])));
     let measured = |of: &dyn Fn(&At) -> f64| {
         let points = (0..STEPS.len()).rev().map(|i| {
             let (y, half) = over(i, of);
@@ -216,7 +206,7 @@ fn page(exact: &[At], sampled: &[Vec<At>], sight: &[Sight], traces: &[(&str, Vec
     let curves = |name: &str, all: &[Trace]| {
         let at = all.first().map(|t| t.at.clone()).unwrap_or_default();
         let points = at.iter().enumerate().map(|(i, x)| {
-            let (y, half) = interval(&all.iter().filter_map(|t| t.kl.get(i).copied()).collect::<Vec<_>>());
+            let (y, half) = interval(all.iter().filter_map(|t| t.kl.get(i).copied()));
             (*x, y, half)
         });
         Series::measured(name, points.collect::<Vec<_>>())
@@ -308,9 +298,7 @@ fn findings(
         });
     }
     let end = STEPS.len() - 1;
-    let of = |f: &dyn Fn(&At) -> f64| {
-        interval(&sampled.iter().filter_map(|s| s.get(end)).map(f).collect::<Vec<_>>())
-    };
+    let of = |f: &dyn Fn(&At) -> f64| interval(sampled.iter().filter_map(|s| s.get(end)).map(f));
     let ((ratio, half), (cosine, _)) = (of(&|p| p.ratio), of(&|p| p.cosine));
     out.push(Finding {
         claim: "Draws in ten dimensions say the same.".into(),
@@ -332,8 +320,7 @@ fn findings(
         });
     }
     for (name, all) in traces {
-        let rises: Vec<f64> = all.iter().map(|t| rise(&t.kl)).collect();
-        let (rise, half) = interval(&rises);
+        let (rise, half) = interval(all.iter().map(|t| rise(&t.kl)));
         let pcd = *name == "PCD";
         out.push(Finding {
             claim: if pcd {
@@ -344,7 +331,7 @@ fn findings(
             verdict: Verdict::of(if pcd { rise - half > 0.01 } else { rise + half < 0.01 }),
             because: format!(
                 "Over {} trainings it rises by {rise:.4} ± {half:.4} nats above the least it had reached.",
-                rises.len()
+                all.len()
             ),
         });
     }

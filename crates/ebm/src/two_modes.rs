@@ -289,8 +289,8 @@ mod tests {
         let by_difference = |loss: &dyn Fn(&[f64]) -> f64| finite_difference_gradient(loss, &THETA);
         let mean = |t: &[f64]| x.chunks(3).map(|x| plain(t, 1.0, x)).sum::<f64>() / n;
         assert_close(
-            &flat(&student(&THETA, 1.0).mean_gradient(&x, None)),
-            &by_difference(&mean),
+            flat(&student(&THETA, 1.0).mean_gradient(&x, None)),
+            by_difference(&mean),
             Tol::abs(1e-7),
         );
 
@@ -314,7 +314,7 @@ mod tests {
             x.chunks(3).map(one).sum::<f64>() / n
         };
         let got = flat(&student(&THETA, 1.0).score_matching(&x, None));
-        assert_close(&got, &by_difference(&hyvarinen), Tol::abs(1e-4));
+        assert_close(&got, by_difference(&hyvarinen), Tol::abs(1e-4));
 
         let (sigma, epsilon) = (0.6, Noise::new(9).normals(120));
         let v = 1.0 + sigma * sigma;
@@ -327,7 +327,7 @@ mod tests {
             x.chunks(3).zip(epsilon.chunks(3)).map(one).sum::<f64>() / n
         };
         let got = flat(&student(&THETA, v).denoising(&x, &epsilon, sigma));
-        assert_close(&got, &by_difference(&vincent), Tol::abs(1e-5));
+        assert_close(&got, by_difference(&vincent), Tol::abs(1e-5));
 
         let other: Vec<f64> = Noise::new(6).normals(120).iter().map(|x| 2.0 * x).collect();
         let log_q = |x: &[f64]| -> Vec<f64> {
@@ -343,7 +343,7 @@ mod tests {
         };
         let (slope, by_c) =
             student(&THETA, 1.0).noise_contrast((&x, &log_q(&x)), (&other, &log_q(&other)), c);
-        assert_close(&flat(&slope), &by_difference(&|t| logistic(t, c)), Tol::abs(1e-7));
+        assert_close(flat(&slope), by_difference(&|t| logistic(t, c)), Tol::abs(1e-7));
         let difference = (logistic(&THETA, c + 1e-4) - logistic(&THETA, c - 1e-4)) / 2e-4;
         assert_close(by_c, difference, Tol::abs(1e-7));
     }

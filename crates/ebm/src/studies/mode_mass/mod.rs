@@ -57,6 +57,7 @@ fn run(desk: &mut Desk<'_>) -> Result<Page> {
                 (Method::Jarzynski, 2) => 8000,
                 (Method::Jarzynski, 10) => 6000,
                 (Method::Jarzynski, _) => 3000,
+                (Method::NoiseContrast, _) => 2000,
                 _ => 400,
             };
             let plan = desk.choose(
@@ -195,19 +196,30 @@ fn findings(all: &[(usize, Vec<Course>)]) -> Vec<Finding> {
         };
         out.push(Finding { claim, verdict: all_of(verdicts), because: masses(method) });
     }
-    let scores: Vec<f64> = courses(Method::Jarzynski)
-        .flat_map(|(_, c)| c.traces.iter().filter_map(|t| t.log_z))
-        .map(|(gap, error)| gap / error)
+    let gaps: Vec<(usize, (f64, f64))> = courses(Method::Jarzynski)
+        .map(|(d, c)| (d, interval(c.traces.iter().filter_map(|t| t.log_z).map(|(gap, _)| gap))))
         .collect();
-    let held = scores.iter().filter(|z| z.abs() < 1.96).count();
-    let worst = courses(Method::Jarzynski)
+    let stated = courses(Method::Jarzynski)
         .flat_map(|(_, c)| c.traces.iter().filter_map(|t| t.log_z))
-        .map(|(gap, _)| gap.abs())
+        .map(|(_, error)| error)
         .fold(0.0, f64::max);
+    let text = gaps.iter().map(|(d, (gap, half))| format!("{gap:+.3} ± {half:.3} in d = {d}"));
     out.push(Finding {
-        claim: "The weights know log Z at the end of training: most of their 95 % intervals hold it.".into(),
-        verdict: Verdict::of(2 * held > scores.len()),
-        because: format!("{held} of {} intervals hold it; the largest gap is {worst:.3} nats.", scores.len()),
+        claim: "After thousands of updates the weights still know log Z to within half a nat.".into(),
+        verdict: all_of(gaps.iter().map(|(_, (gap, half))| {
+            if gap.abs() + half <= 0.5 {
+                Verdict::Holds
+            } else if gap.abs() - half > 0.5 {
+                Verdict::Fails
+            } else {
+                Verdict::Undecided
+            }
+        })),
+        because: format!(
+            "Their log Z less the exact one: {}. The error they state, {stated:.3} at most, leaves out that the student learns from their own noise, \
+             which makes log Z too small by about rate · tr Cov(∂U)/n in each update.",
+            text.collect::<Vec<_>>().join(", ")
+        ),
     });
     out
 }

@@ -133,7 +133,8 @@ impl Walkers {
     /// `log Ẑ − log Z_0` of the present target, and its standard error by the delta method, stretch by stretch.
     ///
     /// The error knows what weights say of themselves: errors that an earlier stretch left in the positions are not in
-    /// it, and if walkers never reached a mode, neither is that.
+    /// it, and if walkers never reached a mode, neither is that. A target that descends a gradient estimated from the
+    /// walkers learns their noise too: log Ẑ is then too small by about `rate · tr Cov(∂_θU)/n` in each update.
     pub fn log_z(&self) -> (f64, f64) {
         let (last, error) = log_mean_weight(&self.log_weights);
         (self.log_z + last, (self.variance + error * error).sqrt())

@@ -4,11 +4,11 @@
 //! devices and types take a composition of plain candle operations with the same value and gradient.
 //! Results have the same bits on any number of threads: work is cut by shapes, never by the pool's size.
 //!
-//! Second derivatives: [`act`], [`act_grad`], [`conv2d`], [`conv_transpose2d`], [`upsample2`], [`sum_pool2`],
-//! [`pad2d`], [`mask`], [`softmax`] and [`log_sum_exp`] have derivatives built from themselves. Fused operations
-//! ([`linear`], [`masked_linear`], [`linear_tangents`], [`conv2d`] with an activation, [`gate`], norms) switch to such
-//! compositions when candle keeps gradient graphs (`CANDLE_GRAD_DO_NOT_DETACH`), and refuse rather than return a
-//! gradient that is silently incomplete.
+//! Second derivatives: [`act`], [`act_grad`], [`act_curvature`], [`conv2d`], [`conv_transpose2d`], [`upsample2`],
+//! [`sum_pool2`], [`pad2d`], [`mask`], [`softmax`] and [`log_sum_exp`] have derivatives built from themselves. Fused
+//! operations ([`linear`], [`masked_linear`], [`linear_tangents`], [`conv2d`] with an activation, [`gate`], norms) switch
+//! to such compositions when candle keeps gradient graphs (`CANDLE_GRAD_DO_NOT_DETACH`), and refuse rather than return
+//! a gradient that is silently incomplete.
 #![allow(unsafe_code)]
 
 mod activation;
@@ -33,7 +33,7 @@ mod simd;
 mod support;
 mod tangents;
 
-pub use activation::{Activation, act, act_grad};
+pub use activation::{Activation, act, act_curvature, act_grad};
 pub use conv::{Conv, conv_transpose2d, conv2d, conv2d_input_grad, conv2d_weight_grad};
 pub use gate::gate;
 pub use linear::{linear, linear_and_slope};

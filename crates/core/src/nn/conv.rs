@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 use genzoo_kernels as kernels;
 
 use super::differentiable::Pull;
-use super::{Activation, Conv, Differentiable, default_init};
+use super::{Activation, Conv, Curved, Differentiable, Jet, default_init};
 
 /// `f(conv(x, W) + b)`, `(b, in, h, w) → (b, out, h', w')`.
 #[derive(Debug, Clone)]
@@ -118,6 +118,13 @@ impl Differentiable for Conv2d {
         let tangent = kernels::conv2d(u, &self.weight, None, self.conv, Activation::Identity)?;
         let tangent = kernels::act_grad(&a, &tangent, self.activation)?;
         Ok((y, tangent))
+    }
+}
+
+impl Curved for Conv2d {
+    fn jet(&self, at: &Jet) -> Result<Jet> {
+        let conv = |x: &Tensor, bias| kernels::conv2d(x, &self.weight, bias, self.conv, Activation::Identity);
+        self.activation.jet(&at.affine(|x| conv(x, Some(&self.bias)), |u| conv(u, None))?)
     }
 }
 

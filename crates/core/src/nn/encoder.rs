@@ -8,7 +8,9 @@ use candle_nn::VarBuilder;
 use genzoo_kernels as kernels;
 
 use super::differentiable::Pull;
-use super::{Activation, Conv, Conv2d, ConvTranspose2d, Differentiable, GroupNorm, Linear, require};
+use super::{
+    Activation, Conv, Conv2d, ConvTranspose2d, Curved, Differentiable, GroupNorm, Jet, Linear, require,
+};
 
 /// What stands between a convolution and its activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -192,6 +194,15 @@ impl Differentiable for ConvEncoder {
             (h, t) = conv.jvp(&h, &t)?;
         }
         self.linear.jvp(&h.flatten_from(1)?, &t.flatten_from(1)?)
+    }
+}
+
+impl Curved for ConvEncoder {
+    fn jet(&self, at: &Jet) -> Result<Jet> {
+        self.without_norm()?;
+        let h = self.convs.iter().try_fold(at.clone(), |at, (conv, _)| conv.jet(&at))?;
+        let flat = |x: &Tensor| x.flatten_from(1);
+        self.linear.jet(&h.affine(flat, flat)?)
     }
 }
 

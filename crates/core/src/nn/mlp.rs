@@ -197,6 +197,11 @@ impl ResidualMlp {
         self.last.forward(&h)
     }
 
+    /// The first layer, the blocks and the last layer.
+    pub(crate) fn parts(&self) -> (&Linear, &[(Linear, Linear)], &Linear) {
+        (&self.first, &self.blocks, &self.last)
+    }
+
     /// The same weights outside every graph.
     pub fn frozen(&self) -> Self {
         Self {

@@ -6,10 +6,12 @@
 //! input-only gradients use it, so that nothing is tracked that nobody asks for.
 //!
 //! Second derivatives: [`Differentiable`] layers write their vector-Jacobian and Jacobian-vector products as
-//! ordinary graphs, so one backward through them gives mixed derivatives such as `∂/∂θ ‖∇ₓU‖²`.
+//! ordinary graphs, so one backward through them gives mixed derivatives such as `∂/∂θ ‖∇ₓU‖²`. [`Curved`] networks also
+//! carry second derivatives along a direction, `uᵀ∇²U u`.
 
 mod causal;
 mod conv;
+mod curved;
 mod differentiable;
 mod encoder;
 mod linear;
@@ -22,6 +24,7 @@ mod unet;
 
 pub use causal::{Causal, CausalConv2d, GatedCausalConv2d};
 pub use conv::{Conv2d, ConvTranspose2d, Upsample2};
+pub use curved::{Curved, Jet};
 pub use differentiable::{Differentiable, Pull, input_gradient};
 pub use encoder::{ConvConfig, ConvDecoder, ConvEncoder, Normalization};
 pub use genzoo_kernels::{Activation, Conv};

@@ -139,6 +139,53 @@ fn input_gradients_can_be_differentiated_by_the_input() {
     assert_gradient(|x| weighted(&input_gradient(&net, x)?.1), &normal(&[2, 3], 1, DType::F64));
 }
 
+/// The jet along u is (f, s', s'') of s(ε) = f(x + εu), and its gradient reaches every weight.
+fn check_jet(s: &ParamStore, net: &dyn Curved, x: &Tensor) {
+    shake(s);
+    let u = normal(x.dims(), 31, DType::F64);
+    let jet = net.jet(&Jet::line(x, &u)).unwrap();
+    let (y, slope) = net.jvp(x, &u).unwrap();
+    assert_close(&jet.value, &y, Tol::abs(1e-12));
+    assert_close(&jet.first, &slope, Tol::abs(1e-12));
+    // d/dε of the slope at x + εu, by the difference of slopes.
+    let v = normal(y.dims(), 32, DType::F64);
+    let slope_at = |e: &Tensor| net.jvp(&(x + u.broadcast_mul(e)?)?, &u)?.1.mul(&v)?.sum_all();
+    let zero = Tensor::zeros((), DType::F64, &Device::Cpu).unwrap();
+    let want = finite_difference_tensor(slope_at, &zero).unwrap();
+    let got = (jet.curvature().unwrap() * &v).unwrap().sum_all().unwrap();
+    assert_close(&got, &want, Tol { abs: 1e-7, rel: 1e-7 });
+    let loss = || {
+        let jet = net.jet(&Jet::line(x, &u))?;
+        weighted(&jet.curvature()?)? + weighted(&jet.first.sqr()?)?
+    };
+    check_weight_gradients(s, loss, Tol::abs(1e-6));
+}
+
+#[test]
+fn jets_are_second_derivatives_along_a_line() {
+    let x = normal(&[3, 3], 1, DType::F64);
+    for f in [Activation::Silu, Activation::Softplus, Activation::Tanh, Activation::Gelu, Activation::Sigmoid]
+    {
+        let s = store(DType::F64);
+        check_jet(&s, &Mlp::new(&[3, 5, 4, 1], f, Activation::Identity, &s.group("g")).unwrap(), &x);
+    }
+    let s = store(DType::F64);
+    let net = ResidualMlp::new(3, 4, 2, 2, Activation::Tanh, &s.group("g")).unwrap();
+    check_jet(&s, &net, &x);
+    let s = store(DType::F64);
+    let config = ConvConfig { channels: vec![2, 3], ..ConvConfig::new(6, 1) };
+    let net = ConvEncoder::new(&config, &s.group("g")).unwrap();
+    check_jet(&s, &net, &normal(&[2, 1, 6, 6], 2, DType::F64));
+    let s = store(DType::F64);
+    let net = time_mlp(&s, None);
+    let t = Tensor::new(&[0.1f64, 0.5, 0.9], &Device::Cpu).unwrap();
+    check_jet(&s, &net.at(&t, None), &normal(&[3, 2], 3, DType::F64));
+    // Piecewise linear maps have no curvature.
+    let s = store(DType::F64);
+    let net = Mlp::new(&[3, 4, 1], Activation::Relu, Activation::Identity, &s.group("g")).unwrap();
+    assert!(net.jet(&Jet::line(&x, &x)).unwrap().second.is_none());
+}
+
 #[test]
 fn divergence_is_the_trace_of_the_jacobian() {
     let s = store(DType::F64);

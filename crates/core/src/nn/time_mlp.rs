@@ -8,7 +8,7 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::differentiable::Pull;
-use super::{Activation, Differentiable, Mlp, require, time};
+use super::{Activation, Curved, Differentiable, Jet, Mlp, require, time};
 
 /// The sizes of a [`TimeMlp`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -203,5 +203,14 @@ impl Differentiable for AtTime<'_> {
         let (b, wide) = input.dims2()?;
         let still = Tensor::zeros((b, wide - self.net.config.inputs), x.dtype(), x.device())?;
         self.net.mlp.jvp(&input, &Tensor::cat(&[u, &still], 1)?)
+    }
+}
+
+impl Curved for AtTime<'_> {
+    fn jet(&self, at: &Jet) -> Result<Jet> {
+        let (b, wide) = self.net.input(&at.value, self.t, self.label)?.dims2()?;
+        let still = Tensor::zeros((b, wide - self.net.config.inputs), at.value.dtype(), at.value.device())?;
+        let pad = |u: &Tensor| Tensor::cat(&[u, &still], 1);
+        self.net.mlp.jet(&at.affine(|x| self.net.input(x, self.t, self.label), pad)?)
     }
 }

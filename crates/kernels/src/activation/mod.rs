@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! act(x)        = f(x)           d/dx = act_grad(x, ·)
-//! act_grad(x, g) = g · f'(x)     d/dg = act_grad(x, ·),   d/dx = g · f''(x) · (·)
+//! act_grad(x, g) = g · f'(x)     d/dg = act_grad(x, ·),   d/dx = act_curvature(x, g · (·))
 //! ```
 
 mod curves;
@@ -117,6 +117,14 @@ pub fn act(x: &Tensor, f: Activation) -> Result<Tensor> {
 /// On integer tensors and on different shapes.
 pub fn act_grad(x: &Tensor, g: &Tensor, f: Activation) -> Result<Tensor> {
     times_derivative(x, g, f, 1)
+}
+
+/// `g · f''(x)` for each element: what a second derivative along a direction adds where the activation bends.
+///
+/// # Errors
+/// On integer tensors and on different shapes.
+pub fn act_curvature(x: &Tensor, g: &Tensor, f: Activation) -> Result<Tensor> {
+    times_derivative(x, g, f, 2)
 }
 
 /// `g · f⁽ᵏ⁾(x)`.

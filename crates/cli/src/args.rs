@@ -187,6 +187,7 @@ Examples:
   genzoo eval runs/vae-mnist --likelihood iwae:k=5000,rows=1000
   genzoo eval runs/vae-moons --likelihood ais:temperatures=1000,chains=64 --likelihood iwae:k=500
   genzoo eval runs/ddpm-moons --likelihood ode:solver=dopri5,rtol=1e-6
+  genzoo eval runs/pcd-glyphs --ood mnist           told apart by energy or log p: AUROC, nothing else
   genzoo list densities                           what each model offers")]
 pub(crate) struct Eval {
     /// Run folder or checkpoint
@@ -204,6 +205,10 @@ pub(crate) struct Eval {
     /// Weights: raw or ema [default: ema where kept]
     #[arg(long, value_name = "WHICH")]
     pub(crate) weights: Option<String>,
+    /// Tell the model's own test rows from those of another data set by its energy or its likelihood, and from uniform
+    /// rows: area under the ROC curve (repeatable; 'uniform' alone needs no data set)
+    #[arg(long, value_name = "DATASET", conflicts_with_all = ["metrics", "likelihood", "set"])]
+    pub(crate) ood: Vec<String>,
     /// Test rows for the likelihood
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub(crate) n_likelihood: Option<u32>,

@@ -24,6 +24,9 @@ pub(crate) fn command(
 ) -> anyhow::Result<i32> {
     let trained = run::load(registry, &args.run, args.weights.as_deref(), &open.device)?;
     let data = open.dataset(&trained.record.dataset, EVAL_SEED)?;
+    if !args.ood.is_empty() {
+        return crate::ood::command(args, &trained, data.as_ref(), out, open);
+    }
     let of = |section: &str| args.set.iter().filter(|s| s.starts_with(section)).cloned().collect::<Vec<_>>();
     if let Some(stray) = args.set.iter().find(|s| !s.starts_with("eval.") && !s.starts_with("sample.")) {
         return Err(Error::config("--set", "a key of [eval] or [sample], e.g. eval.steps=80", stray).into());

@@ -15,6 +15,7 @@ mod eval;
 mod judge;
 mod list;
 mod machine;
+mod ood;
 mod output;
 mod report;
 mod run;

@@ -3,8 +3,11 @@
 //! Nothing here calls a helper of what it judges: the quadrature below is a plain sum over a grid, gradients
 //! and bits are compared directly.
 
+mod rays;
+
 use std::collections::BTreeMap;
 
+use genzoo_core::capability::Energy;
 use genzoo_core::data::RowStream;
 use genzoo_core::recipe::sampler_choice;
 use genzoo_core::{
@@ -130,6 +133,11 @@ impl Bench<'_> {
             "log-probabilities are finite, one per row, from every density",
             densities(s, trained.model()),
         );
+        if let Some(energy) = trained.model().capabilities().energy
+            && !s.data.spec().space.is_binary()
+        {
+            self.say("its energy grows along every ray, fast enough for a finite Z", grows(s, energy));
+        }
         if s.data.spec().shape == [2] && !trained.model().densities().is_empty() {
             self.say("its density integrates to one", normalised(s, trained.model()));
         }
@@ -281,6 +289,17 @@ fn densities(s: &Subject<'_>, model: &dyn Model) -> Result<(bool, String)> {
         detail.push(info.name.to_string());
     }
     Ok((true, if detail.is_empty() { "none is an answer".into() } else { detail.join(", ") }))
+}
+
+fn grows(s: &Subject<'_>, energy: &dyn Energy) -> Result<(bool, String)> {
+    let x = s.data.rows(Split::Test, 0..256)?.x;
+    let mean = x.mean_keepdim(0)?;
+    let spread = x.broadcast_sub(&mean)?.sqr()?.flatten_from(1)?.sum(1)?.mean_all()?;
+    let spread = f64::from(spread.to_scalar::<f32>()?).sqrt();
+    let rise = rays::least_rise(energy, &mean, spread, &mut Noise::new(8))?;
+    // Where e^{−U} falls as r^{−D} or slower, its integral over r^{D−1} dr is infinite.
+    let needed = s.data.spec().dims() as f64 * 2f64.ln();
+    Ok((rise > needed, format!("a doubled distance adds {rise:.3e} nats at least, {needed:.1} are needed")))
 }
 
 /// Sums the density over a grid that is wide enough, and the entropy with it.

@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod judge;
 pub mod likelihood;
 pub mod metrics;
+pub mod ood;
 pub mod pictures;
 pub mod report;
 pub mod row;

@@ -121,6 +121,23 @@ impl ConvEncoder {
     /// # Errors
     /// When a size is zero or the image is too small.
     pub fn new(config: &ConvConfig, vb: &VarBuilder) -> Result<Self> {
+        Self::build(config, vb, Linear::new)
+    }
+
+    /// A potential: as [`ConvEncoder::new`], the last layer without bias, since a potential is defined up to a constant
+    /// that no gradient of it could learn.
+    ///
+    /// # Errors
+    /// As [`ConvEncoder::new`].
+    pub fn potential(config: &ConvConfig, vb: &VarBuilder) -> Result<Self> {
+        Self::build(config, vb, Linear::no_bias)
+    }
+
+    fn build(
+        config: &ConvConfig,
+        vb: &VarBuilder,
+        last: impl FnOnce(usize, usize, Activation, &VarBuilder) -> Result<Linear>,
+    ) -> Result<Self> {
         config.check()?;
         let (mut inputs, mut size) = (config.image_channels, config.size);
         let mut convs = Vec::with_capacity(config.channels.len());
@@ -132,8 +149,7 @@ impl ConvEncoder {
             size = conv.output_size(size, 4).unwrap_or(0);
             inputs = outputs;
         }
-        let linear =
-            Linear::new(inputs * size * size, config.features, Activation::Identity, &vb.pp("linear"))?;
+        let linear = last(inputs * size * size, config.features, Activation::Identity, &vb.pp("linear"))?;
         Ok(Self { convs, linear })
     }
 

@@ -10,6 +10,7 @@
 //! | [`ot`]         | exact assignment, Wasserstein, sliced, entropic transport                     |
 //! | [`schedule`]   | noise schedules of diffusion and paths of interpolants                        |
 //! | [`transport`]  | from noise to data in the data's scale: the frame of samplers                 |
+//! | [`combined`]   | energies made of energies: temperature, products of experts                   |
 //! | [`counted`]    | network evaluations, counted and never declared                               |
 //! | [`gaussian`]   | the multivariate normal: density, whitening, base of annealing                |
 //!
@@ -17,6 +18,7 @@
 //! is likely; log-probabilities are nats per example. Networks run in the dtype of their input, sums that enter a
 //! reported number run in `f64`.
 
+pub mod combined;
 pub mod counted;
 pub mod gaussian;
 pub mod likelihood;
@@ -32,5 +34,6 @@ pub mod transport;
 #[cfg(test)]
 mod targets;
 
+pub use combined::{Product, Tempered};
 pub use counted::{Counted, Evaluations};
 pub use gaussian::Gaussian;

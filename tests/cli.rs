@@ -497,6 +497,25 @@ fn lists_are_complete_as_text_and_json() {
 }
 
 #[test]
+fn other_data_are_told_apart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = tiny_run(dir.path());
+    let ood = |data: &str| genzoo(&["eval", text(&run), "--ood", data, "--n-likelihood", "300", "--json"]);
+    let o = ood("gaussians8{radius=40}");
+    assert_eq!(o.status.code(), Some(0), "{}", stderr(&o));
+    let found = json(&o);
+    let rows = found["detections"].as_array().expect("a list");
+    assert_eq!(rows.len(), 2);
+    assert!(rows[0]["auroc"]["value"].as_f64().expect("a number") > 0.99, "{found}");
+    assert_eq!(rows[1]["dataset"], "uniform");
+    assert!(rows[1]["auroc"]["stderr"].as_f64().expect("a number") > 0.0 && rows[1]["n_out"] == 300);
+    assert!(run.join("ood.json").is_file());
+    let o = ood("glyphs");
+    assert_eq!(o.status.code(), Some(2), "{}", stderr(&o));
+    assert!(stderr(&o).contains("glyphs"), "{}", stderr(&o));
+}
+
+#[test]
 fn damaged_runs_are_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let run = tiny_run(dir.path());

@@ -3,10 +3,18 @@
 //! Models of points and bytes share one neural energy and differ in how they train it; likelihood needs `log Z`.
 
 pub mod cd;
+pub mod dsm;
+pub mod energy_discrepancy;
 pub mod jarzynski;
+pub mod jem;
+pub mod max_entropy;
+pub mod mdsm;
+pub mod nce;
 mod neural;
 pub mod pcd;
+mod sampling_free;
 pub mod short_run;
+pub mod sm;
 pub mod studies;
 mod two_modes;
 
@@ -14,4 +22,16 @@ use genzoo_core::Entry;
 pub use studies::STUDIES;
 
 /// The models of this family.
-pub const MODELS: &[Entry] = &[cd::ENTRY, jarzynski::ENTRY, pcd::ENTRY, short_run::ENTRY];
+pub const MODELS: &[Entry] = &[
+    cd::ENTRY,
+    dsm::ENTRY,
+    energy_discrepancy::ENTRY,
+    jarzynski::ENTRY,
+    jem::ENTRY,
+    max_entropy::ENTRY,
+    mdsm::ENTRY,
+    nce::ENTRY,
+    pcd::ENTRY,
+    short_run::ENTRY,
+    sm::ENTRY,
+];

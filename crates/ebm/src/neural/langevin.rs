@@ -55,7 +55,7 @@ const FROM_WALKERS: &[SamplerInfo] = &[SamplerInfo {
 }];
 
 /// Rows that enter the network at once.
-const ROWS: usize = 8192;
+pub(crate) const ROWS: usize = 8192;
 /// The first step size where training found none.
 const FIRST_STEP: f64 = 0.05;
 /// The acceptance a good step has, and how fast steps follow it.

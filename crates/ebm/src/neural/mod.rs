@@ -25,8 +25,10 @@ pub(crate) mod health;
 pub(crate) mod langevin;
 mod network;
 pub(crate) mod restart;
+mod statistics;
 
-pub(crate) use network::{Landscape, Network, confining};
+pub(crate) use network::{Landscape, Network, activation, confining};
+pub(crate) use statistics::Statistics;
 
 use genzoo_core::capability::Energy;
 use genzoo_core::{
@@ -51,6 +53,7 @@ pub(crate) fn with_energy(spec: &DataSpec, mut defaults: Table) -> Table {
     let energy = if spec.image().is_some() {
         toml! {
             channels = [16, 32]
+            activation = "silu"
             confinement = 1.0
             smoothing = 0.03
         }
@@ -59,6 +62,7 @@ pub(crate) fn with_energy(spec: &DataSpec, mut defaults: Table) -> Table {
             hidden = 128
             layers = 3
             gain = 3.0
+            activation = "silu"
             confinement = 0.5
             smoothing = 0.0
         }
@@ -100,6 +104,15 @@ impl NeuralEnergy {
     /// # Errors
     /// Names the setting that cannot work; refuses binary data, which have no gradient to follow.
     pub(crate) fn new(table: &Table, spec: &DataSpec, params: ParamStore) -> Result<Self> {
+        let network = Network::new(table, spec, &params)?;
+        Self::with(network, table, spec, params)
+    }
+
+    /// The same around a network of another kind.
+    ///
+    /// # Errors
+    /// As [`NeuralEnergy::new`].
+    pub(crate) fn with(network: Network, table: &Table, spec: &DataSpec, params: ParamStore) -> Result<Self> {
         if spec.space.is_binary() {
             return Err(Error::Unsupported(
                 "this model follows gradients of its energy, and binary data have none; use a data set of bytes or vectors"
@@ -118,7 +131,7 @@ impl NeuralEnergy {
             return Err(Error::config("model.smoothing", "a number ≥ 0", c.smoothing));
         }
         Ok(Self {
-            network: Network::new(table, spec, &params)?,
+            network,
             scaling: Standardizer::identity(&flat(spec))?,
             spec: spec.clone(),
             params,
@@ -192,6 +205,14 @@ impl NeuralEnergy {
         let gap = gap.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         health::check_gap(gap, self.spec.dims())?;
         Ok((loss, gap))
+    }
+
+    /// The logits of a classifier's energy, `(b, K)`, in the graph of the weights.
+    ///
+    /// # Errors
+    /// If the energy is not a classifier's.
+    pub(crate) fn logits(&self, u: &Tensor) -> Result<Tensor> {
+        self.network.logits(&self.scaling, u)
     }
 
     /// Data as rows of `u`, smoothed if the model learns smoothed data.

@@ -5,21 +5,38 @@
 //! pixels share one scale; its gradient returns through the same linear map.
 
 use genzoo_core::capability::Energy;
-use genzoo_core::nn::{Activation, ConvConfig, ConvEncoder, Differentiable, Mlp, input_gradient};
+use genzoo_core::math::log_sum_exp;
+use genzoo_core::nn::{
+    Activation, ConvConfig, ConvEncoder, Curved, Differentiable, Jet, Mlp, TimeMlp, input_gradient,
+};
 use genzoo_core::{DataSpec, Error, ParamStore, Result, Standardizer, Table, Tensor, config};
 use genzoo_numerics::rows;
 use serde::Deserialize;
+
+use super::statistics::Statistics;
 
 #[derive(Deserialize)]
 struct Perceptron {
     hidden: usize,
     layers: usize,
     gain: f64,
+    activation: String,
 }
 
 #[derive(Deserialize)]
 struct Convolutional {
     channels: Vec<usize>,
+    activation: String,
+}
+
+/// The activation that a recipe names.
+///
+/// # Errors
+/// If there is none of this name.
+pub(crate) fn activation(name: &str) -> Result<Activation> {
+    name.parse().map_err(|_| {
+        Error::config("model.activation", "silu, softplus, tanh, gelu, elu, relu or leaky_relu", name)
+    })
 }
 
 /// `f`, one number per row.
@@ -29,12 +46,17 @@ pub(crate) enum Network {
     Vector(Mlp, f64),
     /// Of images `(c, h, w)`.
     Image(ConvEncoder, (usize, usize, usize)),
+    /// Of vectors, which enter multiplied by a gain, at one scale of noise, whose place is given as a time.
+    Noised(TimeMlp, f64, f64),
+    /// Minus the logarithm of the sum of a classifier's exponentials, of images.
+    Classes(ConvEncoder, (usize, usize, usize)),
+    /// Linear in its parameters.
+    Statistics(Statistics),
 }
 
 impl Network {
     pub(crate) fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
-        let vb = params.group("main");
-        let Some((channels, height, width)) = spec.image() else {
+        let Some(shape) = spec.image() else {
             let c: Perceptron = config::read(table, "model")?;
             for (key, value) in [("hidden", c.hidden), ("layers", c.layers)] {
                 if value == 0 || value > 1 << 14 {
@@ -45,24 +67,41 @@ impl Network {
                 return Err(Error::config("model.gain", "a number above 0", c.gain));
             }
             // It starts at zero: the model starts as its base.
-            let net = Mlp::potential(spec.dims(), &vec![c.hidden; c.layers], Activation::Silu, &vb)?;
+            let act = activation(&c.activation)?;
+            let net = Mlp::potential(spec.dims(), &vec![c.hidden; c.layers], act, &params.group("main"))?;
             return Ok(Self::Vector(net, c.gain));
         };
-        if height != width {
-            return Err(Error::Unsupported(format!(
-                "energies of images are learned for square ones, not {height}x{width}"
-            )));
-        }
-        let c: Convolutional = config::read(table, "model")?;
-        let sizes =
-            ConvConfig { image_channels: channels, channels: c.channels, ..ConvConfig::new(height, 1) };
-        Ok(Self::Image(ConvEncoder::new(&sizes, &vb)?, (channels, height, width)))
+        let net = ConvEncoder::potential(&sizes(table, shape, 1)?, &params.group("main"))?;
+        Ok(Self::Image(net, shape))
+    }
+
+    /// A classifier of images.
+    ///
+    /// # Errors
+    /// For data that are no square images.
+    pub(crate) fn of_classes(
+        table: &Table,
+        spec: &DataSpec,
+        classes: usize,
+        params: &ParamStore,
+    ) -> Result<Self> {
+        let shape = spec.image().ok_or_else(|| {
+            Error::Unsupported(format!(
+                "classifiers are learned for images, not for rows of {} numbers",
+                spec.dims()
+            ))
+        })?;
+        let net = ConvEncoder::new(&sizes(table, shape, classes)?, &params.group("main"))?;
+        Ok(Self::Classes(net, shape))
     }
 
     pub(crate) fn frozen(&self) -> Self {
         match self {
             Self::Vector(net, gain) => Self::Vector(net.frozen(), *gain),
             Self::Image(net, shape) => Self::Image(net.frozen(), *shape),
+            Self::Noised(net, gain, t) => Self::Noised(net.frozen(), *gain, *t),
+            Self::Classes(net, shape) => Self::Classes(net.frozen(), *shape),
+            Self::Statistics(s) => Self::Statistics(s.frozen()),
         }
     }
 
@@ -71,6 +110,9 @@ impl Network {
         let f = match self {
             Self::Vector(net, gain) => net.forward(&(u * *gain)?)?,
             Self::Image(net, shape) => net.forward(&image(scaling, u, *shape)?)?,
+            Self::Noised(net, gain, t) => net.forward(&(u * *gain)?, &rows::time(*t, u)?, None)?,
+            Self::Classes(..) => return Ok(log_sum_exp(&self.logits(scaling, u)?)?.neg()?),
+            Self::Statistics(s) => return s.forward(scaling, u),
         };
         Ok(f.squeeze(1)?)
     }
@@ -88,17 +130,94 @@ impl Network {
             }
             Self::Image(net, shape) => {
                 let (f, g) = input_gradient(net as &dyn Differentiable, &image(scaling, u, *shape)?)?;
-                // x = m + s·u and the net sees 2x − 1: ∇ᵤ = 2s ∇.
-                let unit = scaling.inverse(&g.flatten_from(1)?.affine(2.0, 0.0)?)?;
-                let shift = scaling.inverse(&u.narrow(0, 0, 1)?.zeros_like()?)?;
-                Ok((f, unit.broadcast_sub(&shift)?))
+                Ok((f, of_standardised(scaling, &g)?))
+            }
+            Self::Classes(net, shape) => {
+                let (logits, pull) = net.vjp_with(&image(scaling, u, *shape)?)?;
+                let total = log_sum_exp(&logits)?;
+                let shares = logits.broadcast_sub(&total.unsqueeze(1)?)?.exp()?;
+                Ok((total.neg()?, of_standardised(scaling, &pull(&shares.neg()?)?)?))
+            }
+            Self::Statistics(s) => s.forward_and_gradient(scaling, u),
+            Self::Noised(net, gain, t) => {
+                let (f, g) = input_gradient(&net.at(&rows::time(*t, u)?, None), &(u * *gain)?)?;
+                Ok((f, (g * *gain)?))
             }
         }
     }
+
+    /// The logits of a classifier, `(b, K)`.
+    ///
+    /// # Errors
+    /// If this network is none.
+    pub(crate) fn logits(&self, scaling: &Standardizer, u: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Classes(net, shape) => Ok(net.forward(&image(scaling, u, *shape)?)?),
+            _ => Err(Error::Unsupported("this energy is not that of a classifier".into())),
+        }
+    }
+
+    /// `f(u)`, `v·∇f` and `vᵀ∇²f v`, each `(b,)`.
+    pub(crate) fn jet(&self, scaling: &Standardizer, u: &Tensor, v: &Tensor) -> Result<Jet> {
+        let jet = match self {
+            Self::Statistics(s) => return s.jet(scaling, u, v),
+            Self::Vector(net, gain) => net.jet(&Jet::line(&(u * *gain)?, &(v * *gain)?))?,
+            Self::Image(net, shape) | Self::Classes(net, shape) => {
+                let x = image(scaling, u, *shape)?;
+                let along = scaling.velocity(v)?.affine(2.0, 0.0)?.reshape(x.shape())?;
+                net.jet(&Jet::line(&x, &along))?
+            }
+            Self::Noised(net, gain, t) => {
+                net.at(&rows::time(*t, u)?, None).jet(&Jet::line(&(u * *gain)?, &(v * *gain)?))?
+            }
+        };
+        if let Self::Classes(..) = self {
+            return classified(&jet);
+        }
+        let row = |x: &Tensor| x.squeeze(1);
+        Ok(jet.affine(row, row)?)
+    }
+}
+
+/// The sizes of a net of square images with so many outputs.
+fn sizes(
+    table: &Table,
+    (channels, height, width): (usize, usize, usize),
+    outputs: usize,
+) -> Result<ConvConfig> {
+    if height != width {
+        return Err(Error::Unsupported(format!(
+            "energies of images are learned for square ones, not {height}x{width}"
+        )));
+    }
+    let c: Convolutional = config::read(table, "model")?;
+    Ok(ConvConfig {
+        image_channels: channels,
+        channels: c.channels,
+        activation: activation(&c.activation)?,
+        ..ConvConfig::new(height, outputs)
+    })
+}
+
+/// The gradient with respect to `u` from that with respect to `2x − 1`, `x = m + s·u`: `∇ᵤ = 2s ∇`.
+pub(super) fn of_standardised(scaling: &Standardizer, g: &Tensor) -> Result<Tensor> {
+    scaling.velocity(&g.flatten_from(1)?.affine(2.0, 0.0)?)
+}
+
+/// The jet of `−log Σ e^{y}` along that of the logits: with `p` their softmax, the slope is `−E_p y'` and the curvature
+/// `−E_p y'' − Var_p y'`.
+fn classified(logits: &Jet) -> Result<Jet> {
+    let total = log_sum_exp(&logits.value)?;
+    let p = logits.value.broadcast_sub(&total.unsqueeze(1)?)?.exp()?;
+    let mean = |x: &Tensor| -> Result<Tensor> { Ok((&p * x)?.sum(1)?) };
+    let slope = mean(&logits.first)?;
+    let variance = (mean(&logits.first.sqr()?)? - slope.sqr()?)?;
+    let second = (mean(&logits.curvature()?)? + variance)?.neg()?;
+    Ok(Jet { value: total.neg()?, first: slope.neg()?, second: Some(second) })
 }
 
 /// `2x − 1` as images, with `x = m + s·u`.
-fn image(scaling: &Standardizer, u: &Tensor, (c, h, w): (usize, usize, usize)) -> Result<Tensor> {
+pub(super) fn image(scaling: &Standardizer, u: &Tensor, (c, h, w): (usize, usize, usize)) -> Result<Tensor> {
     let b = u.dim(0)?;
     Ok(scaling.inverse(u)?.affine(2.0, -1.0)?.reshape((b, c, h, w))?)
 }

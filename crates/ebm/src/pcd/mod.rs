@@ -31,7 +31,7 @@ use crate::neural::langevin::{self, Langevin, Legacy, Start};
 use crate::neural::{NeuralEnergy, SPACES, density, with_energy, with_tiny_energy};
 use genzoo_core::{
     Batch, Capabilities, DType, DataSpec, Density, DensityInfo, Entry, Error, Family, Model, ModelInfo,
-    Noise, ParamStore, Result, Sampler, SamplerInfo, StateDict, Stream, Table, Turn, Update, config,
+    Noise, ParamStore, Result, Sampler, SamplerInfo, StateDict, Stream, Table, Tensor, Turn, Update, config,
 };
 use serde::Deserialize;
 use toml::toml;
@@ -179,11 +179,26 @@ impl Pcd {
     /// # Errors
     /// Names the setting that cannot work; refuses binary data, which have no gradient to follow.
     pub fn new(table: &Table, spec: &DataSpec, params: ParamStore, noise: &Noise) -> Result<Self> {
-        let energy = NeuralEnergy::new(table, spec, params)?;
+        Self::around(NeuralEnergy::new(table, spec, params)?, table, noise)
+    }
+
+    /// Walkers for an energy.
+    pub(crate) fn around(energy: NeuralEnergy, table: &Table, noise: &Noise) -> Result<Self> {
         let config: Config = config::read(table, "model")?;
         config.check()?;
-        let walkers = Walkers::new(spec.dims(), energy.confinement(), &config, energy.params(), noise)?;
+        let walkers =
+            Walkers::new(energy.spec().dims(), energy.confinement(), &config, energy.params(), noise)?;
         Ok(Self { energy, config, walkers })
+    }
+
+    /// The energy that is learned.
+    pub(crate) fn energy(&self) -> &NeuralEnergy {
+        &self.energy
+    }
+
+    /// The walkers, `(n, D)`.
+    pub(crate) fn walkers(&self) -> &Tensor {
+        self.walkers.all()
     }
 
     /// Points forget the base quickly; images need chains that have been moving since training began.

@@ -1,0 +1,227 @@
+//! Noise-contrastive estimation: telling data from noise whose density is known, with log Z learned along.
+//!
+//! ```text
+//! G(u) = −U(u) − c − log q(u) − log ν                  log-odds of data against ν noises per datum
+//! J(θ, c) = −E_data log σ(G) − ν E_q log(1 − σ(G))     minimiser: −U − c = log p*, so c = log Z
+//! q = N(0, I/κ),   or   q = α N(0, I/κ) + (1 − α)/K Σ_k N(c_k, w²I)
+//! ```
+//!
+//! | symbol    | shape       | meaning                                                             |
+//! |-----------|-------------|---------------------------------------------------------------------|
+//! | `u`       | `(b, D)`    | standardised data                                                    |
+//! | noises    | `(νb, D)`   | draws of `q`, fresh in every update                                  |
+//! | `c`       |             | the learned log Z; held as `c₀ + D ζ`, `c₀` that of the base, so that one learning rate serves any `D` |
+//! | `c_k`, `w`| `(K, D)`    | the mixture's centres, some train rows, and its width                 |
+//! | `α`       |             | share of the base, so that noise reaches wherever the model could       |
+//!
+//! The base is the Gaussian fitted to the data and widened by `1/√κ`: noise from it covers the data, and it is also the
+//! law of the confinement, so that `G = −f − Dζ − log ν` there. The likelihood `learned` takes `c` for log Z, with
+//! no error of its own: nothing but the fit makes the density normalised. In many dimensions noise and data are told
+//! apart without knowing the data well, and the loss teaches little; that is the method's limit, not this code's.
+//!
+//! Source: Gutmann & Hyvärinen (2012), "Noise-contrastive estimation of unnormalized statistical models";
+//! Carbone, "Hitchhiker's guide on energy-based models", §6, whose log-odds lack c and log ν and whose J lacks its sign.
+
+use candle_nn::Init;
+use genzoo_core::math::{log_sum_exp, softplus};
+use genzoo_core::{
+    DType, DataSpec, Density, DensityInfo, Entry, Error, Family, Kind, ModelInfo, Noise, ParamStore, Result,
+    Scalars, StateDict, Stream, Table, Tensor, config,
+};
+use genzoo_numerics::rows;
+use serde::Deserialize;
+use toml::toml;
+
+use crate::neural::density::{LogZ, Normalised};
+use crate::neural::{NeuralEnergy, SPACES};
+use crate::sampling_free::{self, Method, Potential, number};
+
+/// Noise-contrastive estimation in the registry.
+pub const ENTRY: Entry =
+    Entry { info: Contrast::INFO, spaces: SPACES, defaults, tiny, build: sampling_free::build::<Contrast> };
+
+const LEARNED: &[DensityInfo] = &[DensityInfo {
+    name: "learned",
+    summary: "the log Z that training learned: normalised as far as the fit is good",
+    defaults: Table::new,
+}];
+
+fn defaults(spec: &DataSpec) -> Table {
+    let own = if spec.image().is_some() {
+        toml! { noise = "mixture" ratio = 1 centres = 256 width = 0.5 base_share = 0.25 }
+    } else {
+        toml! { noise = "base" ratio = 2 centres = 256 width = 0.2 base_share = 0.5 }
+    };
+    sampling_free::defaults(spec, own)
+}
+
+fn tiny(spec: &DataSpec) -> Table {
+    sampling_free::tiny(spec, toml! { centres = 16 })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Law {
+    Base,
+    Mixture,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Config {
+    noise: Law,
+    ratio: usize,
+    centres: usize,
+    width: f64,
+    base_share: f64,
+    confinement: f64,
+}
+
+/// The loss J, its noise and its log Z.
+pub(crate) struct Contrast {
+    config: Config,
+    dims: usize,
+    /// ζ, `(1,)`.
+    per_dimension: Tensor,
+    /// `c_k`, `(K, D)`; far from all data until they are taken from it.
+    centres: Tensor,
+}
+
+impl Contrast {
+    /// `log ∫ e^{−½κ‖u‖²} du`.
+    fn base_log_z(&self) -> f64 {
+        0.5 * self.dims as f64 * (std::f64::consts::TAU / self.config.confinement).ln()
+    }
+
+    /// `c`, `(1,)`, in the graph.
+    fn log_z(&self) -> Result<Tensor> {
+        Ok(self.per_dimension.affine(self.dims as f64, self.base_log_z())?)
+    }
+
+    /// `log q`, `(b,)`.
+    fn log_noise(&self, u: &Tensor) -> Result<Tensor> {
+        let c = &self.config;
+        let square = rows::squared_norm(u)?;
+        let base = square.affine(-0.5 * c.confinement, -self.base_log_z())?;
+        if c.noise == Law::Base {
+            return Ok(base);
+        }
+        // ‖u − c_k‖² = ‖u‖² − 2 u·c_k + ‖c_k‖², (b, K)
+        let cross = u.matmul(&self.centres.t()?)?;
+        let own = rows::squared_norm(&self.centres)?.unsqueeze(0)?;
+        let distance = (cross * -2.0)?.broadcast_add(&own)?.broadcast_add(&square.unsqueeze(1)?)?.relu()?;
+        let normaliser = 0.5 * self.dims as f64 * (std::f64::consts::TAU * c.width * c.width).ln();
+        let weight = ((1.0 - c.base_share) / c.centres as f64).ln();
+        let around = distance.affine(-0.5 / (c.width * c.width), weight - normaliser)?;
+        let base = base.affine(1.0, c.base_share.ln())?.unsqueeze(1)?;
+        Ok(log_sum_exp(&Tensor::cat(&[&around, &base], 1)?)?)
+    }
+
+    /// `n` draws of `q`, in the dtype and on the device of `like`.
+    fn draw(&self, n: usize, like: &Tensor, noise: &mut Noise) -> Result<Tensor> {
+        let c = &self.config;
+        let xi = noise.normal((n, self.dims), like.dtype(), like.device())?;
+        let base = (&xi / c.confinement.sqrt())?;
+        if c.noise == Law::Base {
+            return Ok(base);
+        }
+        let index: Vec<u32> = noise.below(c.centres, n).into_iter().map(|k| k as u32).collect();
+        let centres = self.centres.index_select(&Tensor::from_vec(index, n, like.device())?, 0)?;
+        let around = (centres + (xi * c.width)?)?;
+        let wide: Vec<u8> = noise.uniforms(n).into_iter().map(|p| u8::from(p < c.base_share)).collect();
+        rows::select(&Tensor::from_vec(wide, n, like.device())?, &base, &around)
+    }
+
+    /// `G` at rows `u`, `(b,)`.
+    fn log_odds(&self, energy: &Tensor, u: &Tensor) -> Result<Tensor> {
+        let shift = self.log_z()?.affine(-1.0, -(self.config.ratio as f64).ln())?;
+        Ok((energy.neg()? - self.log_noise(u)?)?.broadcast_add(&shift)?)
+    }
+}
+
+impl Method for Contrast {
+    const INFO: ModelInfo = ModelInfo {
+        name: "nce",
+        family: Family::Ebm,
+        summary: "neural energy and its log Z trained to tell data from known noise",
+        citation: "Gutmann & Hyvärinen (2012), JMLR 13",
+    };
+
+    fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
+        let config: Config = config::read(table, "model")?;
+        let rule = |ok: bool, key: &str, want: &str, got: String| {
+            if ok { Ok(()) } else { Err(Error::config(format!("model.{key}"), want, got)) }
+        };
+        let count = 1..=4096;
+        rule(count.contains(&config.ratio), "ratio", "an integer from 1 to 4096", config.ratio.to_string())?;
+        rule(
+            count.contains(&config.centres),
+            "centres",
+            "an integer from 1 to 4096",
+            config.centres.to_string(),
+        )?;
+        rule(
+            config.width > 0.0 && config.width.is_finite(),
+            "width",
+            "a number above 0",
+            config.width.to_string(),
+        )?;
+        rule(
+            config.base_share > 0.0 && config.base_share < 1.0,
+            "base_share",
+            "a number between 0 and 1, both excluded",
+            config.base_share.to_string(),
+        )?;
+        let dims = spec.dims();
+        let per_dimension = params.group("main").get_with_hints(1, "log_z", Init::Const(0.0))?;
+        let centres = Tensor::zeros((config.centres, dims), params.dtype(), params.device())?;
+        Ok(Self { config, dims, per_dimension, centres })
+    }
+
+    fn prepare(&mut self, energy: &NeuralEnergy, stream: &mut dyn Stream, noise: &mut Noise) -> Result<()> {
+        let u = energy.standardise(&stream.next(self.config.centres)?, noise)?;
+        self.centres = u.detach();
+        Ok(())
+    }
+
+    fn state(&self) -> Result<StateDict> {
+        Ok(StateDict::from([("nce.centres".to_string(), self.centres.copy()?)]))
+    }
+
+    fn set_state(&mut self, state: &StateDict) -> Result<()> {
+        let name = "nce.centres";
+        let centres = state
+            .get(name)
+            .ok_or_else(|| Error::data("model state", format!("a tensor '{name}'"), "none"))?;
+        if centres.dims() != self.centres.dims() {
+            let want = format!("{:?}", self.centres.dims());
+            return Err(Error::data(name, want, format!("{:?}", centres.dims())));
+        }
+        self.centres = centres.to_dtype(self.centres.dtype())?.to_device(self.centres.device())?;
+        Ok(())
+    }
+
+    fn loss(&self, energy: &dyn Potential, u: &Tensor, noise: &mut Noise) -> Result<(Tensor, Scalars)> {
+        let (b, ratio) = (u.dim(0)?, self.config.ratio);
+        let both = Tensor::cat(&[u, &self.draw(ratio * b, u, noise)?], 0)?;
+        let odds = self.log_odds(&energy.energy(&both)?, &both)?;
+        let (data, noises) = (odds.narrow(0, 0, b)?, odds.narrow(0, b, ratio * b)?);
+        // −log σ(G) = softplus(−G) and −log(1 − σ(G)) = softplus(G).
+        let on_data = softplus(&data.neg()?)?.mean_all()?;
+        let on_noise = (softplus(&noises)?.mean_all()? * ratio as f64)?;
+        let log_z = number(&self.log_z()?.squeeze(0)?)?;
+        Ok(((on_data + on_noise)?, vec![("log_z", log_z)]))
+    }
+
+    fn densities(&self) -> &'static [DensityInfo] {
+        LEARNED
+    }
+
+    fn density<'a>(&'a self, energy: &'a NeuralEnergy, name: &str) -> Result<Box<dyn Density + 'a>> {
+        let log_z = number(&self.log_z()?.squeeze(0)?.to_dtype(DType::F64)?)?;
+        let z = LogZ { log_z, standard_error: 0.0, tolerance: None, kind: Kind::Estimate };
+        Ok(Box::new(Normalised::with(energy, name, z)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

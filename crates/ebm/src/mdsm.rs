@@ -178,7 +178,7 @@ impl Method for MultiScale {
             let want = "integers from 1 to 16384 for hidden, layers and time_features";
             return Err(Error::config("model", want, format!("{sizes:?}")));
         }
-        let net = TimeMlp::new(
+        let net = TimeMlp::potential(
             TimeMlpConfig {
                 inputs: spec.dims(),
                 outputs: 1,

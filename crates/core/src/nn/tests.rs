@@ -178,7 +178,10 @@ fn jets_are_second_derivatives_along_a_line() {
     assert!(s.entries().iter().all(|(name, _)| name != "g/linear.bias"));
     check_jet(&s, &net, &normal(&[2, 1, 6, 6], 2, DType::F64));
     let s = store(DType::F64);
-    let net = time_mlp(&s, None);
+    let config = TimeMlpConfig { width: 6, layers: 2, time_features: 4, outputs: 1, ..TimeMlpConfig::new(2) };
+    let net = TimeMlp::potential(config, &s.group("g")).unwrap();
+    assert!(TimeMlp::potential(TimeMlpConfig { outputs: 2, ..config }, &s.group("h")).is_err());
+    assert!(s.entries().iter().all(|(name, _)| name != "g/mlp.2.bias"));
     let t = Tensor::new(&[0.1f64, 0.5, 0.9], &Device::Cpu).unwrap();
     check_jet(&s, &net.at(&t, None), &normal(&[3, 2], 3, DType::F64));
     // Piecewise linear maps have no curvature.

@@ -63,6 +63,27 @@ impl TimeMlp {
     /// # Errors
     /// When a size is zero or the time features are odd.
     pub fn new(config: TimeMlpConfig, vb: &VarBuilder) -> Result<Self> {
+        let build = if config.zero_last { Mlp::zero_last } else { Mlp::new };
+        Self::build(config, vb, |widths, vb| build(widths, config.activation, Activation::Identity, vb))
+    }
+
+    /// A potential `x, t → (b, 1)`: see [`Mlp::potential`].
+    ///
+    /// # Errors
+    /// As [`TimeMlp::new`], and with more than one output.
+    pub fn potential(config: TimeMlpConfig, vb: &VarBuilder) -> Result<Self> {
+        require(config.outputs == 1, || format!("a potential has one output: {config:?}"))?;
+        Self::build(config, vb, |widths, vb| {
+            let hidden = &widths[1..widths.len() - 1];
+            Mlp::potential(widths[0], hidden, config.activation, vb)
+        })
+    }
+
+    fn build(
+        config: TimeMlpConfig,
+        vb: &VarBuilder,
+        mlp: impl FnOnce(&[usize], &VarBuilder) -> Result<Mlp>,
+    ) -> Result<Self> {
         let TimeMlpConfig { inputs, outputs, width, layers, time_features, classes, .. } = config;
         require(inputs * outputs * width * layers > 0, || {
             format!("TimeMlp sizes must be positive: {config:?}")
@@ -71,8 +92,7 @@ impl TimeMlp {
         let mut widths = vec![inputs + time_features + embedded];
         widths.extend(std::iter::repeat_n(width, layers));
         widths.push(outputs);
-        let build = if config.zero_last { Mlp::zero_last } else { Mlp::new };
-        let mlp = build(&widths, config.activation, Activation::Identity, &vb.pp("mlp"))?;
+        let mlp = mlp(&widths, &vb.pp("mlp"))?;
         let labels = match classes {
             Some(n) => {
                 let init = Init::Randn { mean: 0.0, stdev: 1.0 };

@@ -170,12 +170,7 @@ impl Learner {
 
     /// Backward and one move; returns the loss outside its graph.
     fn minimise(&mut self, loss: &Tensor) -> Result<Tensor> {
-        let grads = loss.backward()?;
-        let grads: Vec<Tensor> = self
-            .0
-            .vars()
-            .map(|v| grads.get(v.as_tensor()).map_or_else(|| v.zeros_like(), |g| Ok(g.clone())))
-            .collect::<candle_core::Result<_>>()?;
+        let grads = genzoo_kernels::gradients(loss, self.0.vars())?;
         self.follow(&grads)?;
         Ok(loss.detach())
     }

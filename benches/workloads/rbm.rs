@@ -7,8 +7,8 @@
 
 use candle_core::Tensor;
 use genzoo_core::Result;
-use genzoo_core::nn::{Activation, Differentiable, Linear};
-use genzoo_kernels::sum_rows;
+use genzoo_core::nn::{Activation, Linear};
+use genzoo_kernels::{contrast, linear_transposed};
 
 use crate::{Built, Learner, built, start};
 
@@ -27,17 +27,14 @@ pub(crate) fn step() -> Result<Built> {
     let data = noise.bernoulli(&half)?;
     let mut chain = noise.bernoulli(&half)?;
     built(&params, move || {
-        let both = up.forward(&Tensor::cat(&[&data, &chain], 0)?)?;
-        let (h_data, h) = (both.narrow(0, 0, BATCH)?, both.narrow(0, BATCH, BATCH)?);
-        let field = noise.bernoulli(&h)?.matmul(up.weight())?.broadcast_add(&visible_bias)?;
-        chain = noise.bernoulli(&Activation::Sigmoid.forward(&field)?)?;
+        let (h_data, h) = (up.forward(&data)?, up.forward(&chain)?);
+        let h = noise.bernoulli(&h)?;
+        let p = linear_transposed(&h, up.weight(), Some(&visible_bias), Activation::Sigmoid)?;
+        chain = noise.bernoulli(&p)?;
         let h_chain = up.forward(&chain)?;
-        // One product for both expectations: the data's rows enter with a minus.
         let share = 1.0 / BATCH as f64;
-        let h = Tensor::cat(&[(h_data * -share)?, (h_chain * share)?], 0)?;
-        let by_weight = h.t()?.matmul(&Tensor::cat(&[&data, &chain], 0)?)?;
-        let by_visible = sum_rows(&((&chain - &data)? * share)?)?;
-        learner.follow(&[by_weight, sum_rows(&h)?, by_visible])?;
+        let [by_weight, by_hidden, by_visible] = contrast((&h_chain, &chain), (&h_data, &data), share)?;
+        learner.follow(&[by_weight, by_hidden, by_visible])?;
         Ok(chain.clone())
     })
 }

@@ -51,30 +51,58 @@ impl Noise {
 
     /// The next `n` uniformly distributed 32-bit words.
     pub fn words(&mut self, n: usize) -> Vec<u32> {
-        let mut rng = ChaCha8Rng::from_seed(self.key);
-        rng.set_word_pos(u128::from(self.position));
+        self.draw(n, |_, words, out| out.copy_from_slice(words))
+    }
+
+    /// `n` numbers made of as many words; `make(at, words, out)` makes those from `at` on. Long draws are made by
+    /// several threads: element i is a function of key and position alone.
+    fn draw<T: Copy + Default + Send>(
+        &mut self,
+        n: usize,
+        make: impl Fn(usize, &[u32], &mut [T]) + Sync,
+    ) -> Vec<T> {
+        // Whole pairs.
+        const BLOCK: usize = 512;
+        let (key, start) = (self.key, self.position);
         self.position += n as u64;
-        let mut bytes = vec![0u8; 4 * n];
-        rng.fill_bytes(&mut bytes);
-        bytes.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect()
+        let mut out = vec![T::default(); n];
+        genzoo_kernels::fill_blocks(&mut out, BLOCK, |at, out| {
+            let mut rng = ChaCha8Rng::from_seed(key);
+            rng.set_word_pos(u128::from(start + at as u64));
+            let (mut bytes, mut words) = ([0u8; 4 * BLOCK], [0u32; BLOCK]);
+            rng.fill_bytes(&mut bytes[..4 * out.len()]);
+            for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *word = u32::from_le_bytes(*bytes);
+            }
+            make(at, &words[..out.len()], out);
+        });
+        out
     }
 
     /// `n` uniforms on the open interval (0, 1): midpoints of 2³² cells, never 0 or 1.
     pub fn uniforms(&mut self, n: usize) -> Vec<f64> {
-        self.words(n).into_iter().map(open_unit).collect()
+        self.draw(n, |_, words, out| each(words, out, open_unit))
     }
 
     /// `n` standard normals by Box–Muller; two words make two normals.
     ///
     /// An odd `n` leaves the second half of its last pair unused, so draws always start on an even word.
     pub fn normals(&mut self, n: usize) -> Vec<f64> {
-        let words = self.words(n + n % 2);
-        let mut out = Vec::with_capacity(words.len());
-        for pair in words.as_chunks::<2>().0 {
-            let radius = (-2.0 * open_unit(pair[0]).ln()).sqrt();
-            let (sin, cos) = (std::f64::consts::TAU * open_unit(pair[1])).sin_cos();
-            out.extend([radius * cos, radius * sin]);
-        }
+        self.box_muller(n, |z| z)
+    }
+
+    fn box_muller<T: Copy + Default + Send>(
+        &mut self,
+        n: usize,
+        convert: impl Fn(f64) -> T + Sync,
+    ) -> Vec<T> {
+        let mut out = self.draw(n + n % 2, |_, words, out| {
+            for (pair, out) in words.as_chunks::<2>().0.iter().zip(out.as_chunks_mut::<2>().0) {
+                let radius = (-2.0 * open_unit(pair[0]).ln()).sqrt();
+                let (sin, cos) = (std::f64::consts::TAU * open_unit(pair[1])).sin_cos();
+                *out = [convert(radius * cos), convert(radius * sin)];
+            }
+        });
         out.truncate(n);
         out
     }
@@ -104,8 +132,7 @@ impl Noise {
     pub fn uniform(&mut self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         if dtype == DType::F32 {
-            let words = self.words(shape.elem_count());
-            let v: Vec<f32> = words.into_iter().map(|w| open_unit(w) as f32).collect();
+            let v = self.draw(shape.elem_count(), |_, words, out| each(words, out, |w| open_unit(w) as f32));
             return Ok(Tensor::from_vec(v, shape, device)?);
         }
         let v = self.uniforms(shape.elem_count());
@@ -118,6 +145,10 @@ impl Noise {
     /// If the device or dtype refuses.
     pub fn normal(&mut self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
+        if dtype == DType::F32 {
+            let v = self.box_muller(shape.elem_count(), |z| z as f32);
+            return Ok(Tensor::from_vec(v, shape, device)?);
+        }
         let v = self.normals(shape.elem_count());
         tensor(v, shape, dtype, device)
     }
@@ -146,9 +177,12 @@ impl Noise {
         if p.dtype() == DType::F32 && p.device().is_cpu() {
             // The same comparison in one pass: an RBM spends a good part of its step here.
             let p_values = p.flatten_all()?.to_vec1::<f32>()?;
-            let words = self.words(p_values.len());
-            let ones = words.into_iter().zip(p_values).map(|(w, p)| f32::from((open_unit(w) as f32) < p));
-            return Ok(Tensor::from_vec(ones.collect::<Vec<_>>(), p.shape(), p.device())?);
+            let ones = self.draw(p_values.len(), |at, words, out| {
+                for ((one, w), p) in out.iter_mut().zip(words).zip(&p_values[at..]) {
+                    *one = f32::from((open_unit(*w) as f32) < *p);
+                }
+            });
+            return Ok(Tensor::from_vec(ones, p.shape(), p.device())?);
         }
         Ok(self.uniform_like(p)?.lt(p)?.to_dtype(p.dtype())?)
     }
@@ -170,6 +204,12 @@ fn tensor(v: Vec<f64>, shape: Shape, dtype: DType, device: &Device) -> Result<Te
         return Ok(Tensor::from_vec(v, shape, device)?);
     }
     Ok(Tensor::from_vec(v, shape, device)?.to_dtype(dtype)?)
+}
+
+fn each<T>(words: &[u32], out: &mut [T], f: impl Fn(u32) -> T) {
+    for (out, w) in out.iter_mut().zip(words) {
+        *out = f(*w);
+    }
 }
 
 /// The midpoint of cell `w` of 2³² cells of (0, 1). Exact in f64; rounded to f32 it may reach 1, so callers

@@ -17,6 +17,8 @@ pub enum Rule {
     Adamw,
     /// `v ← μv + g`, `w ← w − lr·v`.
     Sgd,
+    /// `v ← μv + g`, `w ← w − lr·(g + μv)`: Nesterov's momentum as Sutskever et al. (2013) write it.
+    Nesterov,
 }
 
 /// How the learning rate changes with the step.
@@ -162,12 +164,13 @@ impl Optimizer {
                     };
                     genzoo_kernels::optim::adam(slot.var.as_tensor(), g, &slot.m, &slot.v, &step)?;
                 }
-                Rule::Sgd => {
+                Rule::Sgd | Rule::Nesterov => {
                     let step = genzoo_kernels::optim::SgdStep {
                         lr,
                         momentum: c.beta1,
                         weight_decay: c.weight_decay,
                         scale,
+                        nesterov: c.optimizer == Rule::Nesterov,
                     };
                     genzoo_kernels::optim::sgd(slot.var.as_tensor(), g, &slot.m, &step)?;
                 }
@@ -249,9 +252,9 @@ mod tests {
             } else {
                 g += 0.01 * w;
             }
-            if rule == Rule::Sgd {
+            if matches!(rule, Rule::Sgd | Rule::Nesterov) {
                 m = 0.9 * m + g;
-                w -= 0.001 * m;
+                w -= 0.001 * if rule == Rule::Sgd { m } else { g + 0.9 * m };
                 continue;
             }
             m = 0.9 * m + 0.1 * g;
@@ -263,10 +266,10 @@ mod tests {
 
     #[test]
     fn rules_follow_their_formulas() -> Result<()> {
-        for rule in [Rule::Adam, Rule::Adamw, Rule::Sgd] {
+        for rule in [Rule::Adam, Rule::Adamw, Rule::Sgd, Rule::Nesterov] {
             let var = Var::new(&[3.0f64], &Device::Cpu)?;
             let mut opt = Optimizer::new(config(rule), vec![("w".into(), var.clone())])?;
-            let lr = if rule == Rule::Sgd { 0.001 } else { 0.1 };
+            let lr = if matches!(rule, Rule::Sgd | Rule::Nesterov) { 0.001 } else { 0.1 };
             for k in 0..20 {
                 if k == 10 {
                     // A save and a restore in the middle change nothing.

@@ -244,14 +244,7 @@ impl<'a> Trainer<'a> {
                     if !value.is_finite() {
                         return Err(self.diverged("the loss", turn.group, value, f64::NAN));
                     }
-                    let grads = loss.backward()?;
-                    let grads = self
-                        .optimizer(turn.group)?
-                        .vars()
-                        .map(|v| {
-                            Ok(grads.get(v.as_tensor()).map_or_else(|| v.zeros_like(), |g| Ok(g.clone()))?)
-                        })
-                        .collect::<Result<Vec<_>>>()?;
+                    let grads = genzoo_kernels::gradients(&loss, self.optimizer(turn.group)?.vars())?;
                     self.apply(turn.group, &grads, value, &mut report)?;
                 }
                 Update::Gradients { grads, log } => {

@@ -8,9 +8,7 @@ use rayon::prelude::*;
 use crate::activation::{Activation, act};
 use crate::real::Real;
 use crate::simd::{Job, dispatch};
-use crate::support::{
-    is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
-};
+use crate::support::{incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real};
 
 /// `(b, 2c, …) → (b, c, …)`: the first c channels through tanh, times the last c through the logistic function.
 /// Error as [`act`]'s: 4e-7 relative in f32.
@@ -58,21 +56,17 @@ impl CustomOp1 for Gate {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        refuse_second_order("gate")?;
-        let g = g.contiguous()?;
+        let g = incoming("gate", g)?;
         let half: usize = g.dims()[1..].iter().product();
         with_real!(x.dtype(), T, {
-            with_slice::<T, _>(x, |xs| {
-                with_slice::<T, _>(&g, |gs| {
-                    let mut dx = uninit::<T>(xs.len());
-                    dx.par_chunks_mut(2 * half)
-                        .zip(xs.par_chunks(2 * half))
-                        .zip(gs.par_chunks(half))
-                        .with_min_len(rows_per_task(half))
-                        .for_each(|((dx, x), g)| dispatch(Slope { x, g, dx }));
-                    Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
-                })
-            })
+            slices!(T; xs = x, gs = &g);
+            let mut dx = uninit::<T>(xs.len());
+            dx.par_chunks_mut(2 * half)
+                .zip(xs.par_chunks(2 * half))
+                .zip(gs.par_chunks(half))
+                .with_min_len(rows_per_task(half))
+                .for_each(|((dx, x), g)| dispatch(Slope { x, g, dx }));
+            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
         })
     }
 }

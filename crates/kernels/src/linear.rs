@@ -9,29 +9,41 @@ use rayon::prelude::*;
 use crate::activation::{
     Activation, Bias, act, act_grad, finish_row, multiply, par_blocks, slope_from_value, times_slope_of_value,
 };
+use crate::gradients::hand_over;
 use crate::matrix::{Threads, View, product};
 use crate::plain;
 use crate::real::Real;
 use crate::reduce::sum_rows_of;
-use crate::support::{
-    is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
-};
+use crate::support::{incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real};
 
 /// `f(x wᵀ + b)` over the last dimension: `x: (…, i)`, `w: (o, i)`, `b: (o)`, result `(…, o)`.
 ///
 /// # Errors
 /// On shapes that do not fit.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, f: Activation) -> Result<Tensor> {
-    let (x, shape) = as_rows(x, w, bias)?;
-    let y = if is_fast(&x) && w.dim(0)? > 0 && !keeps_gradient_graphs() {
-        let bias = bias_or_zero(w, bias)?;
+    apply(x, w, false, bias, f)
+}
+
+fn apply(x: &Tensor, w: &Tensor, transposed: bool, bias: Option<&Tensor>, f: Activation) -> Result<Tensor> {
+    let upright = if transposed { w.t()? } else { w.clone() };
+    let (x, shape) = as_rows(x, &upright, bias)?;
+    let y = if is_fast(&x) && w.elem_count() > 0 && !keeps_gradient_graphs() {
+        let bias = bias_or_zero(&upright, bias)?;
         let tracked = x.track_op() || w.track_op() || bias.track_op();
-        let op = Linear { f, keep: tracked && !slope_from_value(f), slopes: OnceLock::new() };
+        let op = Linear { f, transposed, keep: tracked && !slope_from_value(f), slopes: OnceLock::new() };
         x.contiguous()?.apply_op3(&w.contiguous()?, &bias, op)?
     } else {
-        act(&plain::linear(&x, w, bias)?, f)?
+        act(&plain::linear(&x, &upright, bias)?, f)?
     };
     shaped(y, shape)
+}
+
+/// `f(x w + b)` with a weight the other way round, `w: (i, o)`: the way back through a layer that shares it.
+///
+/// # Errors
+/// On shapes that do not fit.
+pub fn linear_transposed(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, f: Activation) -> Result<Tensor> {
+    apply(x, w, true, bias, f)
 }
 
 /// [`linear`], and the slopes `f'(x wᵀ + b)` of the same shape, both outside every graph: what a frozen layer needs to
@@ -52,24 +64,10 @@ pub fn linear_and_slope(
         let ((rows, inputs), (outputs, _)) = (x.dims2()?, w.dims2()?);
         with_real!(x.dtype(), T, {
             let (mut y, mut slopes) = (uninit::<T>(rows * outputs), uninit::<T>(rows * outputs));
-            with_slice::<T, _>(&x, |x| {
-                with_slice::<T, _>(&w, |w| {
-                    let weights = View::rows(w, outputs, inputs, inputs).t();
-                    product(
-                        &mut y,
-                        outputs,
-                        false,
-                        View::rows(x, rows, inputs, inputs),
-                        weights,
-                        Threads::All,
-                    );
-                    Ok(())
-                })
-            })?;
-            with_slice::<T, _>(&bias, |b| {
-                finish_rows(f, b, &mut y, Some(&mut slopes));
-                Ok(())
-            })?;
+            slices!(T; xs = &x, w = &w, b = &bias);
+            let weights = View::rows(w, outputs, inputs, inputs).t();
+            product(&mut y, outputs, false, View::rows(xs, rows, inputs, inputs), weights, Threads::All);
+            finish_rows(f, b, &mut y, Some(&mut slopes));
             let tensor = |v: Vec<T>| Tensor::from_vec(v, (rows, outputs), x.device());
             (tensor(y)?, tensor(slopes)?)
         })
@@ -116,6 +114,8 @@ pub(crate) fn bias_or_zero(w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> 
 
 struct Linear {
     f: Activation,
+    /// Whether the weight is `(i, o)` instead of `(o, i)`.
+    transposed: bool,
     /// Whether backward will need `f'`, and cannot have it from `y`.
     keep: bool,
     slopes: OnceLock<Tensor>,
@@ -136,11 +136,14 @@ impl CustomOp3 for Linear {
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (rows, inputs) = xl.shape().dims2()?;
-        let (outputs, _) = wl.shape().dims2()?;
+        let outputs = bl.shape().elem_count();
         with_real!(xs.dtype(), T, {
             let (x, w, b) = (slice::<T>(xs, xl)?, slice::<T>(ws, wl)?, slice::<T>(bs, bl)?);
             let mut y = uninit::<T>(rows * outputs);
-            let weights = View::rows(w, outputs, inputs, inputs).t();
+            let weights = match self.transposed {
+                true => View::rows(w, inputs, outputs, outputs),
+                false => View::rows(w, outputs, inputs, inputs).t(),
+            };
             product(&mut y, outputs, false, View::rows(x, rows, inputs, inputs), weights, Threads::All);
             let mut slopes = if self.keep { Some(uninit::<T>(y.len())) } else { None };
             finish_rows(self.f, b, &mut y, slopes.as_deref_mut());
@@ -160,13 +163,17 @@ impl CustomOp3 for Linear {
         y: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        refuse_second_order("linear")?;
+        let g = &incoming("linear", g)?;
         let d = pre_activation_grad(self.f, self.slopes.get(), y, g)?;
         with_real!(x.dtype(), T, {
-            let dx = if x.track_op() { Some(matrix_product::<T>(&d, false, w, false)?) } else { None };
-            let dw = if w.track_op() { Some(matrix_product::<T>(&d, true, x, false)?) } else { None };
-            let db = if b.track_op() { Some(sum_rows_of::<T>(&d)?) } else { None };
-            Ok((dx, dw, db))
+            Ok((
+                hand_over(x, || matrix_product::<T>(&d, false, w, self.transposed))?,
+                hand_over(w, || match self.transposed {
+                    true => matrix_product::<T>(x, true, &d, false),
+                    false => matrix_product::<T>(&d, true, x, false),
+                })?,
+                hand_over(b, || sum_rows_of::<T>(&d))?,
+            ))
         })
     }
 }
@@ -209,26 +216,17 @@ pub(crate) fn pre_activation_grad(
         bail!("the slopes of {f} were not kept in the forward pass");
     }
     with_real!(y.dtype(), T, {
-        with_slice::<T, _>(&g, |g| {
-            let mut d = uninit::<T>(g.len());
+        // Of the slopes or, where they were not kept, of the value.
+        slices!(T; g = &g, s = slopes.unwrap_or(y));
+        let mut d = uninit::<T>(g.len());
+        par_blocks(&mut d, |at, d| {
+            let (g, s) = (&g[at..at + d.len()], &s[at..at + d.len()]);
             match slopes {
-                Some(s) => with_slice::<T, _>(s, |s| {
-                    par_blocks(&mut d, |at, d| {
-                        let end = at + d.len();
-                        multiply(&g[at..end], &s[at..end], d);
-                    });
-                    Ok(())
-                })?,
-                None => with_slice::<T, _>(y, |y| {
-                    par_blocks(&mut d, |at, d| {
-                        let end = at + d.len();
-                        times_slope_of_value(f, &y[at..end], &g[at..end], d);
-                    });
-                    Ok(())
-                })?,
+                Some(_) => multiply(g, s, d),
+                None => times_slope_of_value(f, s, g, d),
             }
-            Tensor::from_vec(d, y.shape(), y.device())
-        })
+        });
+        Tensor::from_vec(d, y.shape(), y.device())
     })
 }
 
@@ -237,14 +235,10 @@ pub(crate) fn matrix_product<T: Real>(a: &Tensor, a_t: bool, b: &Tensor, b_t: bo
     let ((ar, ac), (br, bc)) = (a.dims2()?, b.dims2()?);
     let m = if a_t { ac } else { ar };
     let n = if b_t { br } else { bc };
-    with_slice::<T, _>(a, |a| {
-        with_slice::<T, _>(b, |b| {
-            let a = View::rows(a, ar, ac, ac);
-            let b = View::rows(b, br, bc, bc);
-            let mut out = uninit::<T>(m * n);
-            let (a, b) = (if a_t { a.t() } else { a }, if b_t { b.t() } else { b });
-            product(&mut out, n, false, a, b, Threads::All);
-            Tensor::from_vec(out, (m, n), &candle_core::Device::Cpu)
-        })
-    })
+    slices!(T; a = a, b = b);
+    let (a, b) = (View::rows(a, ar, ac, ac), View::rows(b, br, bc, bc));
+    let mut out = uninit::<T>(m * n);
+    let (a, b) = (if a_t { a.t() } else { a }, if b_t { b.t() } else { b });
+    product(&mut out, n, false, a, b, Threads::All);
+    Tensor::from_vec(out, (m, n), &candle_core::Device::Cpu)
 }

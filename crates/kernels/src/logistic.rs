@@ -18,9 +18,7 @@ use crate::activation::{Activation, act};
 use crate::real::Real;
 use crate::reduce::{LANES, fold_lanes};
 use crate::simd::{Job, dispatch};
-use crate::support::{
-    is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
-};
+use crate::support::{incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real};
 
 /// `Σ log P(k)` over the row, `(b,)` in nats, from `parameters (b, 2d)` (all μ, then all r; white is 1) and bytes
 /// `k (b, d)`, 0 to 255 as floats. No gradient reaches `k`.
@@ -177,27 +175,21 @@ impl CustomOp2 for Rows {
         _: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        refuse_second_order("discretised_logistic_rows")?;
+        let g = incoming("discretised_logistic_rows", g)?;
         let d = k.dim(1)?;
-        let g = g.contiguous()?;
         with_real!(parameters.dtype(), T, {
-            with_slice::<T, _>(parameters, |ps| {
-                with_slice::<T, _>(k, |ks| {
-                    with_slice::<T, _>(&g, |g| {
-                        let mut out = uninit::<T>(ps.len());
-                        let least = T::of(self.least);
-                        out.par_chunks_mut(2 * d)
-                            .zip(ps.par_chunks(2 * d))
-                            .zip(ks.par_chunks(d))
-                            .zip(g)
-                            .with_min_len(4 * 1024 / d + 1)
-                            .for_each(|(((out, parameters), k), &g)| {
-                                dispatch(RowGradient { parameters, k, g, least, out });
-                            });
-                        Ok((Some(Tensor::from_vec(out, parameters.shape(), parameters.device())?), None))
-                    })
-                })
-            })
+            slices!(T; ps = parameters, ks = k, gs = &g);
+            let mut out = uninit::<T>(ps.len());
+            let least = T::of(self.least);
+            out.par_chunks_mut(2 * d)
+                .zip(ps.par_chunks(2 * d))
+                .zip(ks.par_chunks(d))
+                .zip(gs)
+                .with_min_len(4 * 1024 / d + 1)
+                .for_each(|(((out, parameters), k), &g)| {
+                    dispatch(RowGradient { parameters, k, g, least, out });
+                });
+            Ok((Some(Tensor::from_vec(out, parameters.shape(), parameters.device())?), None))
         })
     }
 }

@@ -8,9 +8,7 @@ use crate::activation::{Activation, act};
 use crate::real::Real;
 use crate::reduce::lane_sum2;
 use crate::simd::{Job, dispatch};
-use crate::support::{
-    is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
-};
+use crate::support::{incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real};
 
 /// `softplus(logits) − logits · targets`, elementwise, in nats.
 ///
@@ -103,7 +101,7 @@ impl CustomOp2 for Bce {
         _: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        refuse_second_order("bce_with_logits_rows")?;
+        let g = incoming("bce_with_logits_rows", g)?;
         let (_, width) = l.dims2()?;
         let dt = match t.track_op() {
             true => Some(l.detach().broadcast_mul(&g.neg()?.unsqueeze(1)?)?),
@@ -112,22 +110,16 @@ impl CustomOp2 for Bce {
         if !l.track_op() {
             return Ok((None, dt));
         }
-        let g = g.contiguous()?;
         with_real!(l.dtype(), T, {
-            with_slice::<T, _>(l, |ls| {
-                with_slice::<T, _>(t, |ts| {
-                    with_slice::<T, _>(&g, |g| {
-                        let mut dl = uninit::<T>(ls.len());
-                        dl.par_chunks_mut(width)
-                            .zip(ls.par_chunks(width))
-                            .zip(ts.par_chunks(width))
-                            .zip(g)
-                            .with_min_len(8 * 1024 / width + 1)
-                            .for_each(|(((o, l), t), &g)| dispatch(BceGrad(l, t, g, o)));
-                        Ok((Some(Tensor::from_vec(dl, l.shape(), l.device())?), dt.clone()))
-                    })
-                })
-            })
+            slices!(T; ls = l, ts = t, gs = &g);
+            let mut dl = uninit::<T>(ls.len());
+            dl.par_chunks_mut(width)
+                .zip(ls.par_chunks(width))
+                .zip(ts.par_chunks(width))
+                .zip(gs)
+                .with_min_len(8 * 1024 / width + 1)
+                .for_each(|(((o, l), t), &g)| dispatch(BceGrad(l, t, g, o)));
+            Ok((Some(Tensor::from_vec(dl, l.shape(), l.device())?), dt))
         })
     }
 }

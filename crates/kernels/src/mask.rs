@@ -6,7 +6,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::activation::{multiply, par_blocks};
-use crate::support::{is_fast, output, slice, uninit, with_real, with_slice};
+use crate::support::{is_fast, output, slice, slices, uninit, with_real};
 
 /// `x ⊙ m`, elementwise; `m` is a constant of the shape and dtype of `x`.
 ///
@@ -36,14 +36,13 @@ impl CustomOp1 for Mask {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         with_real!(s.dtype(), T, {
             let x = slice::<T>(s, l)?;
-            with_slice::<T, _>(&self.0, |m| {
-                let mut y = uninit::<T>(x.len());
-                par_blocks(&mut y, |at, y| {
-                    let end = at + y.len();
-                    multiply(&x[at..end], &m[at..end], y);
-                });
-                Ok(output(y, l.shape()))
-            })
+            slices!(T; m = &self.0);
+            let mut y = uninit::<T>(x.len());
+            par_blocks(&mut y, |at, y| {
+                let end = at + y.len();
+                multiply(&x[at..end], &m[at..end], y);
+            });
+            Ok(output(y, l.shape()))
         })
     }
 

@@ -12,15 +12,14 @@ use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, T
 use rayon::prelude::*;
 
 use crate::activation::{Activation, act, multiply, par_blocks, slope_from_value};
+use crate::gradients::hand_over;
 use crate::linear::{as_rows, bias_or_zero, finish_rows, linear, pre_activation_grad, shaped};
 use crate::mask::mask;
 use crate::matrix::{Threads, View, product};
 use crate::plain;
 use crate::real::Real;
 use crate::reduce::sum_rows_of;
-use crate::support::{
-    is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
-};
+use crate::support::{incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real};
 
 /// Rows per block: fewer would skip more zeros, in products too narrow to be fast.
 const ROWS: usize = 128;
@@ -137,13 +136,11 @@ impl CustomOp3 for MaskedLinear {
         with_real!(xs.dtype(), T, {
             let (x, w, bias) = (slice::<T>(xs, xl)?, slice::<T>(ws, wl)?, slice::<T>(bs, bl)?);
             let mut masked = uninit::<T>(w.len());
-            with_slice::<T, _>(&self.pattern.mask, |m| {
-                par_blocks(&mut masked, |at, out| {
-                    let end = at + out.len();
-                    multiply(&w[at..end], &m[at..end], out);
-                });
-                Ok(())
-            })?;
+            slices!(T; m = &self.pattern.mask);
+            par_blocks(&mut masked, |at, out| {
+                let end = at + out.len();
+                multiply(&w[at..end], &m[at..end], out);
+            });
             let mut y = uninit::<T>(count * outputs);
             for Block { rows, cols } in self.pattern.blocks.iter() {
                 let points = part(x, inputs, &(0..count), cols);
@@ -172,13 +169,14 @@ impl CustomOp3 for MaskedLinear {
         y: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        refuse_second_order("masked_linear")?;
+        let g = &incoming("masked_linear", g)?;
         let d = pre_activation_grad(self.f, self.slopes.get(), y, g)?;
         with_real!(x.dtype(), T, {
-            let dx = if x.track_op() { Some(self.by_input::<T>(&d, x)?) } else { None };
-            let dw = if w.track_op() { Some(self.by_weight::<T>(&d, x)?) } else { None };
-            let db = if b.track_op() { Some(sum_rows_of::<T>(&d)?) } else { None };
-            Ok((dx, dw, db))
+            Ok((
+                hand_over(x, || self.by_input::<T>(&d, x))?,
+                hand_over(w, || self.by_weight::<T>(&d, x))?,
+                hand_over(b, || sum_rows_of::<T>(&d))?,
+            ))
         })
     }
 }
@@ -189,16 +187,12 @@ impl MaskedLinear {
         let Some(masked) = self.masked.get() else { bail!("masked_linear: no forward pass was run") };
         let ((count, inputs), (_, outputs)) = (x.dims2()?, d.dims2()?);
         let mut dx = vec![T::ZERO; count * inputs];
-        with_slice::<T, _>(d, |d| {
-            with_slice::<T, _>(masked, |w| {
-                for Block { rows, cols } in self.pattern.blocks.iter().filter(|b| !b.cols.is_empty()) {
-                    let errors = part(d, outputs, &(0..count), rows);
-                    let weights = part(w, inputs, rows, cols);
-                    product(&mut dx[cols.start..], inputs, true, errors, weights, Threads::All);
-                }
-                Ok(())
-            })
-        })?;
+        slices!(T; d = d, w = masked);
+        for Block { rows, cols } in self.pattern.blocks.iter().filter(|b| !b.cols.is_empty()) {
+            let errors = part(d, outputs, &(0..count), rows);
+            let weights = part(w, inputs, rows, cols);
+            product(&mut dx[cols.start..], inputs, true, errors, weights, Threads::All);
+        }
         Tensor::from_vec(dx, (count, inputs), x.device())
     }
 
@@ -206,26 +200,20 @@ impl MaskedLinear {
     fn by_weight<T: Real>(&self, d: &Tensor, x: &Tensor) -> Result<Tensor> {
         let ((count, inputs), (_, outputs)) = (x.dims2()?, d.dims2()?);
         let mut dw = vec![T::ZERO; outputs * inputs];
-        with_slice::<T, _>(d, |d| {
-            with_slice::<T, _>(x, |x| {
-                with_slice::<T, _>(&self.pattern.mask, |m| {
-                    for Block { rows, cols } in self.pattern.blocks.iter().filter(|b| !b.cols.is_empty()) {
-                        let errors = part(d, outputs, &(0..count), rows).t();
-                        let points = part(x, inputs, &(0..count), cols);
-                        let out = &mut dw[rows.start * inputs..rows.end * inputs];
-                        product(&mut out[cols.start..], inputs, false, errors, points, Threads::All);
-                        let m = &m[rows.start * inputs..rows.end * inputs];
-                        let lines = out.par_chunks_exact_mut(inputs).zip(m.par_chunks_exact(inputs));
-                        lines.with_min_len(16 * 1024 / inputs + 1).for_each(|(row, m)| {
-                            for (w, &m) in row[cols.clone()].iter_mut().zip(&m[cols.clone()]) {
-                                *w *= m;
-                            }
-                        });
-                    }
-                    Ok(())
-                })
-            })
-        })?;
+        slices!(T; d = d, xs = x, m = &self.pattern.mask);
+        for Block { rows, cols } in self.pattern.blocks.iter().filter(|b| !b.cols.is_empty()) {
+            let errors = part(d, outputs, &(0..count), rows).t();
+            let points = part(xs, inputs, &(0..count), cols);
+            let out = &mut dw[rows.start * inputs..rows.end * inputs];
+            product(&mut out[cols.start..], inputs, false, errors, points, Threads::All);
+            let m = &m[rows.start * inputs..rows.end * inputs];
+            let lines = out.par_chunks_exact_mut(inputs).zip(m.par_chunks_exact(inputs));
+            lines.with_min_len(16 * 1024 / inputs + 1).for_each(|(row, m)| {
+                for (w, &m) in row[cols.clone()].iter_mut().zip(&m[cols.clone()]) {
+                    *w *= m;
+                }
+            });
+        }
         Tensor::from_vec(dw, (outputs, inputs), x.device())
     }
 }

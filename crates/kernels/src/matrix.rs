@@ -47,6 +47,19 @@ pub(crate) fn product<T: Real>(
     b: View<T>,
     threads: Threads,
 ) {
+    scaled_product(T::ONE, out, stride, accumulate, a, b, threads);
+}
+
+/// [`product`] of `factor · a` and `b`.
+pub(crate) fn scaled_product<T: Real>(
+    factor: T,
+    out: &mut [T],
+    stride: usize,
+    accumulate: bool,
+    a: View<T>,
+    b: View<T>,
+    threads: Threads,
+) {
     let (m, k, n) = (a.rows, a.cols, b.cols);
     assert_eq!(k, b.rows, "inner sizes of a matrix product");
     if m == 0 || n == 0 {
@@ -84,7 +97,7 @@ pub(crate) fn product<T: Real>(
             b.col as isize,
             b.row as isize,
             T::ONE,
-            T::ONE,
+            factor,
             false,
             false,
             false,
@@ -122,6 +135,10 @@ mod tests {
                     let start = if accumulate { 1.0 } else { 0.0 };
                     for (got, want) in out.iter().zip(&want) {
                         assert!((got - want - start).abs() < 1e-12, "{m}x{k}x{n}");
+                    }
+                    scaled_product(-0.5, &mut out, n, true, left, right, Threads::All);
+                    for (got, want) in out.iter().zip(&want) {
+                        assert!((got - 0.5 * want - start).abs() < 1e-12, "{m}x{k}x{n}");
                     }
                 }
             }

@@ -14,12 +14,13 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail}
 use rayon::prelude::*;
 
 use crate::activation::{Activation, Bias, finish_row};
+use crate::gradients::hand_over;
 use crate::plain;
 use crate::real::Real;
 use crate::reduce::{add_rows, lane_sum, lane_sum2};
 use crate::simd::{Job, dispatch};
 use crate::support::{
-    Shared, is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
+    Shared, incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real,
 };
 
 /// `x: (b, c, h, w)`, `weight, bias: (c)`; `silu` applies SiLU to the result.
@@ -49,6 +50,15 @@ pub fn group_norm(
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
 
+/// Normalises each channel of each image by itself (Ulyanov et al. 2016, arXiv:1607.08022): group norm with as many
+/// groups as channels.
+///
+/// # Errors
+/// As [`group_norm`].
+pub fn instance_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    group_norm(x, x.dim(1)?, weight, bias, eps, false)
+}
+
 /// Normalises the last dimension: `x: (…, d)`, `weight, bias: (d)`.
 ///
 /// # Errors
@@ -66,7 +76,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 }
 
 /// `(mean, 1 / √(variance + ε))` of a slice.
-struct Statistics<'a, T>(&'a [T], f64);
+pub(crate) struct Statistics<'a, T>(pub(crate) &'a [T], pub(crate) f64);
 
 impl<T: Real> Job for Statistics<'_, T> {
     type Out = (T, T);
@@ -127,14 +137,14 @@ impl<T: Real> Job for Slope<'_, T> {
 }
 
 /// In place `d = scale · (weight d − a − x̂ b)`.
-struct Centre<'a, T> {
-    x: &'a [T],
-    d: &'a mut [T],
-    mean: T,
-    scale: T,
-    weight: T,
-    a: T,
-    b: T,
+pub(crate) struct Centre<'a, T> {
+    pub(crate) x: &'a [T],
+    pub(crate) d: &'a mut [T],
+    pub(crate) mean: T,
+    pub(crate) scale: T,
+    pub(crate) weight: T,
+    pub(crate) a: T,
+    pub(crate) b: T,
 }
 
 impl<T: Real> Job for Centre<'_, T> {
@@ -151,9 +161,8 @@ impl<T: Real> Job for Centre<'_, T> {
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 /// The gradients of those arguments that are in a graph; frozen ones take none.
-fn tracked(args: [&Tensor; 3], grads: Gradients) -> Gradients {
-    let [x, weight, bias] = args.map(Tensor::track_op);
-    (grads.0.filter(|_| x), grads.1.filter(|_| weight), grads.2.filter(|_| bias))
+fn tracked([x, weight, bias]: [&Tensor; 3], [dx, dw, db]: [Tensor; 3]) -> Result<Gradients> {
+    Ok((hand_over(x, || Ok(dx))?, hand_over(weight, || Ok(dw))?, hand_over(bias, || Ok(db))?))
 }
 
 struct GroupNorm {
@@ -210,21 +219,13 @@ impl CustomOp3 for GroupNorm {
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, _: &Tensor, g: &Tensor) -> Result<Gradients> {
-        refuse_second_order("group_norm")?;
+        let g = incoming("group_norm", g)?;
         let Some(statistics) = self.statistics.get() else { bail!("group_norm: no forward pass was run") };
-        let g = g.contiguous()?;
         let all = with_real!(x.dtype(), T, {
-            with_slice::<T, _>(x, |xs| {
-                with_slice::<T, _>(&g, |g| {
-                    with_slice::<T, _>(statistics, |s| {
-                        with_slice::<T, _>(weight, |w| {
-                            with_slice::<T, _>(bias, |b| self.grads(x, xs, g, s, w, b))
-                        })
-                    })
-                })
-            })
-        })?;
-        Ok(tracked([x, weight, bias], all))
+            slices!(T; xs = x, g = &g, s = statistics, w = weight, b = bias);
+            self.grads(x, xs, g, s, w, b)?
+        });
+        tracked([x, weight, bias], all)
     }
 }
 
@@ -237,7 +238,7 @@ impl GroupNorm {
         statistics: &[T],
         weight: &[T],
         bias: &[T],
-    ) -> Result<Gradients> {
+    ) -> Result<[Tensor; 3]> {
         let (b, c, h, w) = shape.dims4()?;
         let (plane, channels) = (h * w, c / self.groups);
         let block = channels * plane;
@@ -293,11 +294,11 @@ impl GroupNorm {
         add_rows(&mut total, &sums);
         let by_weight = total.split_off(c);
         let device = shape.device();
-        Ok((
-            Some(Tensor::from_vec(dx, (b, c, h, w), device)?),
-            Some(Tensor::from_vec(by_weight, c, device)?),
-            Some(Tensor::from_vec(total, c, device)?),
-        ))
+        Ok([
+            Tensor::from_vec(dx, (b, c, h, w), device)?,
+            Tensor::from_vec(by_weight, c, device)?,
+            Tensor::from_vec(total, c, device)?,
+        ])
     }
 }
 
@@ -394,19 +395,13 @@ impl CustomOp3 for LayerNorm {
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, _: &Tensor, g: &Tensor) -> Result<Gradients> {
-        refuse_second_order("layer_norm")?;
+        let g = incoming("layer_norm", g)?;
         let Some(statistics) = self.statistics.get() else { bail!("layer_norm: no forward pass was run") };
-        let g = g.contiguous()?;
         let all = with_real!(x.dtype(), T, {
-            with_slice::<T, _>(x, |xs| {
-                with_slice::<T, _>(&g, |g| {
-                    with_slice::<T, _>(statistics, |s| {
-                        with_slice::<T, _>(weight, |w| layer_norm_grads(x, xs, g, s, w))
-                    })
-                })
-            })
-        })?;
-        Ok(tracked([x, weight, bias], all))
+            slices!(T; xs = x, g = &g, s = statistics, w = weight);
+            layer_norm_grads(x, xs, g, s, w)?
+        });
+        tracked([x, weight, bias], all)
     }
 }
 
@@ -416,7 +411,7 @@ fn layer_norm_grads<T: Real>(
     g: &[T],
     statistics: &[T],
     weight: &[T],
-) -> Result<Gradients> {
+) -> Result<[Tensor; 3]> {
     let width = weight.len();
     let rows = (16 * 1024 / width).max(1);
     let mut dx = uninit::<T>(x.len());
@@ -444,9 +439,9 @@ fn layer_norm_grads<T: Real>(
     }
     let by_bias = total.split_off(width);
     let device = shape.device();
-    Ok((
-        Some(Tensor::from_vec(dx, shape.shape(), device)?),
-        Some(Tensor::from_vec(total, width, device)?),
-        Some(Tensor::from_vec(by_bias, width, device)?),
-    ))
+    Ok([
+        Tensor::from_vec(dx, shape.shape(), device)?,
+        Tensor::from_vec(total, width, device)?,
+        Tensor::from_vec(by_bias, width, device)?,
+    ])
 }

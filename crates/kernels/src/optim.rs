@@ -9,7 +9,7 @@ use crate::activation::par_blocks;
 use crate::real::Real;
 use crate::reduce::fold_lanes;
 use crate::simd::{Job, dispatch};
-use crate::support::{Shared, is_fast, with_real, with_slice};
+use crate::support::{Shared, is_fast, slices, with_real};
 
 /// The constants of one Adam move; see [`adam`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +43,8 @@ pub struct SgdStep {
     pub weight_decay: f64,
     /// Factor on the gradient, from clipping.
     pub scale: f64,
+    /// Whether the step looks ahead along its momentum.
+    pub nesterov: bool,
 }
 
 /// One move of Adam (Kingma & Ba 2015, arXiv:1412.6980, Alg. 1) or AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101,
@@ -75,18 +77,17 @@ pub fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, step: &AdamStep) -> 
             eps: T::of(step.eps),
             scale: T::of(step.scale),
         };
-        with_slice::<T, _>(&g, |g| {
-            in_place::<T>(m, |m| {
-                in_place::<T>(v, |v| {
-                    in_place::<T>(w, |w| {
-                        let (m, v) = (Shared::new(m), Shared::new(v));
-                        par_blocks(w, |at, w| {
-                            // SAFETY: blocks are disjoint ranges of parameter indices.
-                            let (m, v) = unsafe { (m.part(at, w.len()), v.part(at, w.len())) };
-                            dispatch(AdamJob { g: &g[at..at + w.len()], w, m, v, c: coefficients });
-                        });
-                        Ok(())
-                    })
+        slices!(T; g = &g);
+        in_place::<T>(m, |m| {
+            in_place::<T>(v, |v| {
+                in_place::<T>(w, |w| {
+                    let (m, v) = (Shared::new(m), Shared::new(v));
+                    par_blocks(w, |at, w| {
+                        // SAFETY: blocks are disjoint ranges of parameter indices.
+                        let (m, v) = unsafe { (m.part(at, w.len()), v.part(at, w.len())) };
+                        dispatch(AdamJob { g: &g[at..at + w.len()], w, m, v, c: coefficients });
+                    });
+                    Ok(())
                 })
             })
         })
@@ -94,7 +95,8 @@ pub fn adam(w: &Tensor, g: &Tensor, m: &Tensor, v: &Tensor, step: &AdamStep) -> 
 }
 
 /// One move of gradient descent with momentum, in place on `w` and `m`:
-/// `m ← μ m + scale · g + λ w`, `w ← w − lr · m`.
+/// `d = scale · g + λ w`, `m ← μ m + d`, `w ← w − lr · m`, or `w ← w − lr (d + μ m)` with Nesterov's momentum
+/// (Sutskever et al. 2013, ICML, in the form of PyTorch).
 ///
 /// # Errors
 /// If shapes or types differ, two tensors share their storage, or they are not contiguous and on the CPU.
@@ -104,17 +106,17 @@ pub fn sgd(w: &Tensor, g: &Tensor, m: &Tensor, step: &SgdStep) -> Result<()> {
     with_real!(w.dtype(), T, {
         let (lr, momentum) = (T::of(step.lr), T::of(step.momentum));
         let (decay, scale) = (T::of(step.weight_decay), T::of(step.scale));
-        with_slice::<T, _>(&g, |g| {
-            in_place::<T>(m, |m| {
-                in_place::<T>(w, |w| {
-                    let m = Shared::new(m);
-                    par_blocks(w, |at, w| {
-                        // SAFETY: blocks are disjoint ranges of parameter indices.
-                        let m = unsafe { m.part(at, w.len()) };
-                        dispatch(SgdJob { g: &g[at..at + w.len()], w, m, lr, momentum, decay, scale });
-                    });
-                    Ok(())
-                })
+        let ahead = if step.nesterov { (T::ONE, momentum) } else { (T::ZERO, T::ONE) };
+        slices!(T; g = &g);
+        in_place::<T>(m, |m| {
+            in_place::<T>(w, |w| {
+                let m = Shared::new(m);
+                par_blocks(w, |at, w| {
+                    // SAFETY: blocks are disjoint ranges of parameter indices.
+                    let m = unsafe { m.part(at, w.len()) };
+                    dispatch(SgdJob { g: &g[at..at + w.len()], w, m, lr, momentum, decay, scale, ahead });
+                });
+                Ok(())
             })
         })
     })
@@ -128,12 +130,11 @@ pub fn ema(average: &Tensor, value: &Tensor, decay: f64) -> Result<()> {
     same("ema", average, &[value])?;
     let value = value.contiguous()?;
     with_real!(average.dtype(), T, {
-        with_slice::<T, _>(&value, |x| {
-            in_place::<T>(average, |average| {
-                let rest = T::of(1.0 - decay);
-                par_blocks(average, |at, a| dispatch(EmaJob { x: &x[at..at + a.len()], a, rest }));
-                Ok(())
-            })
+        slices!(T; x = &value);
+        in_place::<T>(average, |average| {
+            let rest = T::of(1.0 - decay);
+            par_blocks(average, |at, a| dispatch(EmaJob { x: &x[at..at + a.len()], a, rest }));
+            Ok(())
         })
     })
 }
@@ -149,11 +150,10 @@ pub fn squared_norm(x: &Tensor) -> Result<f64> {
     const BLOCK: usize = 16 * 1024;
     let x = x.contiguous()?;
     with_real!(x.dtype(), T, {
-        with_slice::<T, _>(&x, |x| {
-            let partial: Vec<f64> =
-                x.par_chunks(BLOCK).with_min_len(4).map(|b| dispatch(SquaresJob(b))).collect();
-            Ok(partial.iter().sum())
-        })
+        slices!(T; x = &x);
+        let partial: Vec<f64> =
+            x.par_chunks(BLOCK).with_min_len(4).map(|b| dispatch(SquaresJob(b))).collect();
+        Ok(partial.iter().sum())
     })
 }
 
@@ -201,16 +201,19 @@ struct SgdJob<'a, T> {
     momentum: T,
     decay: T,
     scale: T,
+    /// Factors of gradient and momentum in the step.
+    ahead: (T, T),
 }
 
 impl<T: Real> Job for SgdJob<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        let Self { g, w, m, lr, momentum, decay, scale } = self;
+        let Self { g, w, m, lr, momentum, decay, scale, ahead } = self;
         for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
-            *m = momentum * *m + (scale * g + decay * *w);
-            *w -= lr * *m;
+            let d = scale * g + decay * *w;
+            *m = momentum * *m + d;
+            *w -= lr * (ahead.0 * d + ahead.1 * *m);
         }
     }
 }

@@ -15,6 +15,10 @@ pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> + Send
     fn as_f32(_x: &[Self]) -> Option<&[f32]> {
         None
     }
+    /// The slice itself where the type is f32.
+    fn of_f32(_x: &mut [f32]) -> Option<&mut [Self]> {
+        None
+    }
     /// The vector itself where the type is f32, where alone it is called; else converted.
     fn from_f32(x: Vec<f32>) -> Vec<Self> {
         x.into_iter().map(|v| Self::of(f64::from(v))).collect()
@@ -97,6 +101,9 @@ impl Real for f64 {
 
 impl Real for f32 {
     fn as_f32(x: &[Self]) -> Option<&[f32]> {
+        Some(x)
+    }
+    fn of_f32(x: &mut [f32]) -> Option<&mut [Self]> {
         Some(x)
     }
     fn from_f32(x: Vec<f32>) -> Vec<Self> {

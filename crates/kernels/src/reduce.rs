@@ -1,13 +1,14 @@
-//! Sums and soft maxima: over leading rows (slow in candle), and over the last dimension.
+//! Sums and soft maxima, over leading rows (slow in candle), over the last dimension and over any.
 
 use candle_core::backend::BackendStorage;
+use candle_core::shape::Dim;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::plain;
 use crate::real::Real;
 use crate::simd::{Job, dispatch};
-use crate::support::{is_fast, output, slice, uninit, with_real, with_slice};
+use crate::support::{is_fast, output, slice, slices, uninit, with_real};
 
 /// Sum over all dimensions but the last: `(…, d) → (d)`.
 ///
@@ -17,6 +18,33 @@ pub fn sum_rows(x: &Tensor) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     let x = x.reshape(((), width))?;
     if is_fast(&x) { x.contiguous()?.apply_op1(SumRows) } else { x.sum(0) }
+}
+
+/// Sum over one dimension, which is removed.
+///
+/// # Errors
+/// When there is no such dimension.
+pub fn sum_over<D: Dim>(x: &Tensor, dim: D) -> Result<Tensor> {
+    let dim = dim.to_index(x.shape(), "sum_over")?;
+    let (outer, inner) = (&x.dims()[..dim], &x.dims()[dim + 1..]);
+    if !is_fast(x) || inner.is_empty() {
+        return x.sum(dim);
+    }
+    let shape: Vec<usize> = outer.iter().chain(inner).copied().collect();
+    let (outer, inner) = (outer.iter().product::<usize>(), inner.iter().product::<usize>());
+    let x = x.reshape((outer, x.dims()[dim], inner))?.contiguous()?;
+    let sums = if outer == 1 { sum_rows(&x)? } else { x.apply_op1(SumMiddle)? };
+    sums.reshape(shape)
+}
+
+/// `ln Σ exp(x)` over one dimension, which is removed; see [`log_sum_exp`].
+///
+/// # Errors
+/// When there is no such dimension.
+pub fn log_sum_exp_over<D: Dim>(x: &Tensor, dim: D) -> Result<Tensor> {
+    let dim = dim.to_index(x.shape(), "log_sum_exp_over")?;
+    let order: Vec<usize> = (0..x.rank()).filter(|&d| d != dim).chain([dim]).collect();
+    log_sum_exp(&x.permute(order)?.contiguous()?)
 }
 
 /// Softmax over the last dimension, stable for any finite input.
@@ -37,6 +65,27 @@ pub fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
     if is_fast(x) { x.contiguous()?.apply_op1(LogSumExp) } else { plain::log_sum_exp(x) }
 }
 
+/// `(outer, n, inner) → (outer, inner)`.
+struct SumMiddle;
+
+impl CustomOp1 for SumMiddle {
+    fn name(&self) -> &'static str {
+        "sum_over"
+    }
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (outer, n, inner) = l.shape().dims3()?;
+        with_real!(s.dtype(), T, {
+            let mut sums = vec![T::ZERO; outer * inner];
+            let pairs = sums.par_chunks_mut(inner).zip(slice::<T>(s, l)?.par_chunks(n * inner));
+            pairs.with_min_len(16 * 1024 / (n * inner) + 1).for_each(|(sum, x)| add_rows(sum, x));
+            Ok(output(sums, (outer, inner)))
+        })
+    }
+    fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        g.unsqueeze(1)?.broadcast_as(x.shape())?.contiguous().map(Some)
+    }
+}
+
 struct SumRows;
 
 impl CustomOp1 for SumRows {
@@ -55,7 +104,8 @@ impl CustomOp1 for SumRows {
 /// Column sums of a contiguous CPU matrix, outside any graph.
 pub(crate) fn sum_rows_of<T: Real>(x: &Tensor) -> Result<Tensor> {
     let (_, width) = x.dims2()?;
-    with_slice::<T, _>(x, |v| Tensor::from_vec(column_sums(v, width), width, x.device()))
+    slices!(T; v = x);
+    Tensor::from_vec(column_sums(v, width), width, x.device())
 }
 
 /// Column sums, in blocks of rows that depend on the shape alone and are added in order.
@@ -188,7 +238,7 @@ impl CustomOp1 for Softmax {
     }
 }
 
-struct SoftmaxRow<'a, T>(&'a [T], &'a mut [T]);
+pub(crate) struct SoftmaxRow<'a, T>(pub(crate) &'a [T], pub(crate) &'a mut [T]);
 
 impl<T: Real> Job for SoftmaxRow<'_, T> {
     type Out = ();

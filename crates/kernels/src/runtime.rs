@@ -1,8 +1,11 @@
 //! The process's threads and allocator, set once before the first tensor.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use candle_core::{Result, bail};
+use rayon::{ThreadPool, Yield};
 
 use crate::simd::{Level, level};
 
@@ -30,7 +33,7 @@ pub struct Runtime {
 }
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
+static POOL: OnceLock<ThreadPool> = OnceLock::new();
 
 /// Sets threads and allocator; the first call decides, later calls return what it set.
 ///
@@ -77,7 +80,69 @@ pub fn run<R: Send>(f: impl FnOnce() -> R + Send) -> Result<R> {
             }
         }
     };
-    Ok(pool.install(f))
+    if pool.current_thread_index().is_some() {
+        return Ok(f());
+    }
+    Ok(pool.install(|| {
+        let _awake = Awake::new(pool);
+        f()
+    }))
+}
+
+/// Whether some thread's [`run`] keeps the workers awake: one is enough.
+static KEPT_AWAKE: AtomicBool = AtomicBool::new(false);
+
+/// Keeps the other workers looking for work while it lives.
+///
+/// rayon's workers go to sleep after some microseconds without work. The products of small networks take as long as
+/// waking a thread up, so that a second thread came too late to most of them.
+struct Awake(Option<Arc<AtomicBool>>);
+
+impl Awake {
+    /// To be called by a worker of `pool`.
+    fn new(pool: &ThreadPool) -> Self {
+        if pool.current_num_threads() < 2 || KEPT_AWAKE.swap(true, Ordering::AcqRel) {
+            return Self(None);
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (caller, stopped) = (pool.current_thread_index(), stop.clone());
+        pool.spawn_broadcast(move |worker| {
+            if Some(worker.index()) != caller {
+                look_for_work(&stopped);
+            }
+        });
+        Self(Some(stop))
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.0 {
+            stop.store(true, Ordering::Release);
+            KEPT_AWAKE.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// Does the pool's work as it comes; without any for some milliseconds it only looks now and then.
+fn look_for_work(stop: &AtomicBool) {
+    const SPINS: u32 = 200;
+    const PATIENCE: Duration = Duration::from_millis(3);
+    let (mut idle, mut since) = (0u32, Instant::now());
+    while !stop.load(Ordering::Acquire) {
+        if rayon::yield_now() == Some(Yield::Executed) {
+            idle = 0;
+            continue;
+        }
+        idle = idle.saturating_add(1);
+        match idle {
+            1 => since = Instant::now(),
+            2..SPINS => std::hint::spin_loop(),
+            // Other programs may want the processor.
+            _ if since.elapsed() < PATIENCE => std::thread::yield_now(),
+            _ => std::thread::sleep(Duration::from_micros(50)),
+        }
+    }
 }
 
 fn instructions() -> &'static str {
@@ -90,8 +155,16 @@ fn instructions() -> &'static str {
     }
 }
 
-/// Where the system's allocator is glibc's: keep freed memory instead of returning it after each training step.
+/// Keeps freed memory instead of returning it after each training step: page faults were a seventh of a U-Net's step.
+/// For [`ALLOCATOR`], and for the system's allocator where it is glibc's.
 fn keep_freed_memory() {
+    unsafe extern "C" {
+        fn mi_option_set(option: libc::c_int, value: libc::c_long);
+    }
+    /// `mi_option_purge_delay` of mimalloc 2 and 3; −1 is never.
+    const PURGE_DELAY: libc::c_int = 15;
+    // SAFETY: the function of the linked mimalloc, which may be called at any time; it stores one number.
+    unsafe { mi_option_set(PURGE_DELAY, -1) };
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt takes two integers and changes tunables only.
     unsafe {
@@ -109,6 +182,22 @@ mod tests {
         let first = configure(Some(2));
         assert_eq!(first, configure(Some(7)));
         assert_eq!(run(rayon::current_num_threads).unwrap(), first.threads);
+    }
+
+    #[test]
+    fn awake_workers_serve_nested_and_concurrent_runs() {
+        configure(Some(2));
+        let sum = |n: u64| {
+            use rayon::prelude::*;
+            run(|| run(|| (0..n).into_par_iter().sum::<u64>()).unwrap()).unwrap()
+        };
+        std::thread::scope(|s| {
+            let others: Vec<_> =
+                (0..3).map(|_| s.spawn(|| (0..50).map(|_| sum(1000)).sum::<u64>())).collect();
+            for other in others {
+                assert_eq!(other.join().unwrap(), 50 * 499_500);
+            }
+        });
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The bridge between candle tensors and slices.
 
+use std::ops::Deref;
+
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use rayon::prelude::*;
 
 use crate::real::Real;
 
@@ -16,7 +19,7 @@ pub(crate) fn keeps_gradient_graphs() -> bool {
 }
 
 /// Refuses to give a fused operation's gradient where its own graph would be asked for.
-pub(crate) fn refuse_second_order(op: &str) -> Result<()> {
+fn refuse_second_order(op: &str) -> Result<()> {
     if keeps_gradient_graphs() {
         bail!(
             "{op}: CANDLE_GRAD_DO_NOT_DETACH was set after the forward pass; set it before, so that the \
@@ -34,12 +37,52 @@ pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Re
     }
 }
 
-/// Calls `f` with the elements of a contiguous CPU tensor.
-pub(crate) fn with_slice<T: Real, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
+/// The elements of a tensor, whose storage is held meanwhile.
+pub(crate) struct Elements<'a, S> {
+    storage: S,
+    layout: &'a Layout,
+}
+
+/// See [`Elements`].
+pub(crate) fn elements(x: &Tensor) -> Elements<'_, impl Deref<Target = Storage> + '_> {
     let (storage, layout) = x.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => f(slice(storage, layout)?),
-        _ => bail!("expected a tensor on the CPU, got one on {:?}", x.device().location()),
+    Elements { storage, layout }
+}
+
+impl<S: Deref<Target = Storage>> Elements<'_, S> {
+    /// Of a contiguous tensor on the CPU.
+    pub(crate) fn slice<T: Real>(&self) -> Result<&[T]> {
+        match &*self.storage {
+            Storage::Cpu(storage) => slice(storage, self.layout),
+            _ => bail!("expected a tensor on the CPU, got one elsewhere"),
+        }
+    }
+}
+
+/// Binds names to the elements of contiguous CPU tensors, for the rest of the block.
+macro_rules! slices {
+    ($T:ident; $($name:ident = $tensor:expr),+ $(,)?) => {
+        $(
+            let $name = $crate::support::elements($tensor);
+            let $name = $name.slice::<$T>()?;
+        )+
+    };
+}
+pub(crate) use slices;
+
+/// How the backward pass of a fused operation begins: without second derivatives, with a contiguous gradient.
+pub(crate) fn incoming(op: &str, g: &Tensor) -> Result<Tensor> {
+    refuse_second_order(op)?;
+    g.contiguous()
+}
+
+/// Calls `f(start, block)` for the blocks of `out`, by several threads where there are several.
+pub fn fill_blocks<T: Send>(out: &mut [T], block: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    let block = block.max(1);
+    if out.len() <= block {
+        f(0, out);
+    } else {
+        out.par_chunks_mut(block).enumerate().for_each(|(i, out)| f(i * block, out));
     }
 }
 

@@ -14,15 +14,14 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 
 use crate::activation::{Activation, act, act_grad, map_times, multiply, par_blocks};
+use crate::gradients::hand_over;
 use crate::linear::{bias_or_zero, finish_rows, matrix_product};
 use crate::matrix::{Threads, View, product};
 use crate::plain;
 use crate::real::Real;
 use crate::reduce::{add_rows, sum_rows_of};
 use crate::simd::{Job, dispatch};
-use crate::support::{
-    is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
-};
+use crate::support::{incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real};
 
 /// `x: (blocks · n, i)`, the points before the tangents, `w: (o, i)`, `b: (o)`, result `(blocks · n, o)`.
 ///
@@ -140,15 +139,14 @@ impl CustomOp3 for LinearTangents {
         _: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        refuse_second_order("linear_tangents")?;
-        let g = g.contiguous()?;
+        let g = incoming("linear_tangents", g)?;
         with_real!(x.dtype(), T, {
             let d = if self.f == Activation::Identity { g } else { self.before_activation::<T>(&g)? };
-            let dx = if x.track_op() { Some(matrix_product::<T>(&d, false, w, false)?) } else { None };
-            let dw = if w.track_op() { Some(matrix_product::<T>(&d, true, x, false)?) } else { None };
-            let points = d.narrow(0, 0, self.points)?;
-            let db = if b.track_op() { Some(sum_rows_of::<T>(&points)?) } else { None };
-            Ok((dx, dw, db))
+            Ok((
+                hand_over(x, || matrix_product::<T>(&d, false, w, false))?,
+                hand_over(w, || matrix_product::<T>(&d, true, x, false))?,
+                hand_over(b, || sum_rows_of::<T>(&d.narrow(0, 0, self.points)?))?,
+            ))
         })
     }
 }
@@ -173,33 +171,26 @@ impl LinearTangents {
         let Some(kept) = self.kept.get() else { bail!("linear_tangents: no forward pass was run") };
         let mut d = uninit::<T>(g.elem_count());
         let n = kept.a.elem_count();
-        with_slice::<T, _>(g, |g| {
-            with_slice::<T, _>(&kept.slopes, |slopes| {
-                for (d, g) in d.chunks_mut(n).zip(g.chunks(n)) {
-                    par_blocks(d, |at, d| {
-                        let end = at + d.len();
-                        multiply(&g[at..end], &slopes[at..end], d);
-                    });
+        slices!(T; gs = g, slopes = &kept.slopes, a = &kept.a);
+        for (d, g) in d.chunks_mut(n).zip(gs.chunks(n)) {
+            par_blocks(d, |at, d| {
+                let end = at + d.len();
+                multiply(&g[at..end], &slopes[at..end], d);
+            });
+        }
+        if let Some(pushed) = kept.pushed.as_ref().filter(|_| is_curved(self.f)) {
+            slices!(T; pushed = pushed);
+            par_blocks(&mut d[..n], |at, d| {
+                let end = at + d.len();
+                let mut inner = vec![T::ZERO; d.len()];
+                for (p, g) in pushed.chunks(n).zip(gs[n..].chunks(n)) {
+                    dispatch(AddProduct(&p[at..end], &g[at..end], &mut inner));
                 }
-                Ok(())
-            })?;
-            let Some(pushed) = kept.pushed.as_ref().filter(|_| is_curved(self.f)) else { return Ok(()) };
-            with_slice::<T, _>(&kept.a, |a| {
-                with_slice::<T, _>(pushed, |pushed| {
-                    par_blocks(&mut d[..n], |at, d| {
-                        let end = at + d.len();
-                        let mut inner = vec![T::ZERO; d.len()];
-                        for (p, g) in pushed.chunks(n).zip(g[n..].chunks(n)) {
-                            dispatch(AddProduct(&p[at..end], &g[at..end], &mut inner));
-                        }
-                        let mut bend = uninit::<T>(d.len());
-                        map_times(self.f, 2, &a[at..end], &inner, &mut bend);
-                        add_rows(d, &bend);
-                    });
-                    Ok(())
-                })
-            })
-        })?;
+                let mut bend = uninit::<T>(d.len());
+                map_times(self.f, 2, &a[at..end], &inner, &mut bend);
+                add_rows(d, &bend);
+            });
+        }
         Tensor::from_vec(d, g.shape(), g.device())
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use candle_core::{DType, Device, Tensor, Var};
 use common::{f32s, gradients, shifted, strided, tensor, weighted_sum};
-use genzoo_kernels::{Activation, act, act_grad, linear};
+use genzoo_kernels::{Activation, act, act_grad, contrast, linear};
 use genzoo_testkit::{Tol, assert_close, assert_gradient, check_gradient};
 
 const ALL: [Activation; 10] = [
@@ -252,4 +252,25 @@ fn a_wrong_gradient_would_be_noticed() {
         check_gradient(|x| weighted_sum(&act(&x.detach(), Activation::Silu)?.add(x)?), &x, Tol::GRADIENT)
             .is_err()
     );
+}
+
+#[test]
+fn contrasts_are_differences_of_moments() {
+    let (h, v) = (tensor(&[7, 3], 1), tensor(&[7, 5], 2));
+    let (g, u) = (tensor(&[4, 3], 3), tensor(&[4, 5], 4));
+    let want = |a: &Tensor, b: &Tensor, c: &Tensor, d: &Tensor| {
+        let moments = |x: &Tensor, y: &Tensor| x.t().unwrap().contiguous().unwrap().matmul(y).unwrap();
+        ((moments(a, b) - moments(c, d)).unwrap() * 0.3).unwrap()
+    };
+    let one = |n: usize| Tensor::ones((n, 1), v.dtype(), v.device()).unwrap();
+    for (dtype, tol) in [(DType::F64, Tol::abs(1e-13)), (DType::F32, Tol::abs(1e-5))] {
+        let [a, b, c, d] = [&h, &v, &g, &u].map(|t| t.to_dtype(dtype).unwrap());
+        let [w, by_h, by_v] = contrast((&a, &strided(&b)), (&c, &d), 0.3).unwrap();
+        assert_close(w.to_dtype(DType::F64).unwrap(), want(&h, &v, &g, &u), tol);
+        let column = want(&h, &one(7), &g, &one(4)).squeeze(1).unwrap();
+        assert_close(by_h.to_dtype(DType::F64).unwrap(), column, tol);
+        let row = want(&one(7), &v, &one(4), &u).squeeze(0).unwrap();
+        assert_close(by_v.to_dtype(DType::F64).unwrap(), row, tol);
+    }
+    assert!(contrast((&h, &u), (&g, &u), 1.0).is_err());
 }

@@ -63,13 +63,15 @@ fn gradient_descent_and_averages_follow_theirs() {
     let (pw, pm, pe) = (var(&w, DType::F64), var(&m, DType::F64), var(&e, DType::F64));
     for t in 0..4 {
         let g = numbers(1000, 10 + t, 1.0);
-        let step = SgdStep { lr: 0.1, momentum: 0.8, weight_decay: 0.01, scale: 0.7 };
+        let nesterov = t % 2 == 1;
+        let step = SgdStep { lr: 0.1, momentum: 0.8, weight_decay: 0.01, scale: 0.7, nesterov };
         let gt = Tensor::from_slice(&g, 1000, &Device::Cpu).unwrap();
         sgd(pw.as_tensor(), &gt, pm.as_tensor(), &step).unwrap();
         ema(pe.as_tensor(), pw.as_tensor(), 0.9).unwrap();
         for i in 0..1000 {
-            m[i] = 0.8 * m[i] + 0.7 * g[i] + 0.01 * w[i];
-            w[i] -= 0.1 * m[i];
+            let d = 0.7 * g[i] + 0.01 * w[i];
+            m[i] = 0.8 * m[i] + d;
+            w[i] -= 0.1 * if nesterov { d + 0.8 * m[i] } else { m[i] };
             e[i] = 0.9 * e[i] + 0.1 * w[i];
         }
     }
@@ -93,7 +95,7 @@ fn the_norm_is_exact_enough_for_any_layout() {
 fn shared_storage_and_wrong_shapes_are_errors() {
     let w = var(&[1.0, 2.0], DType::F32);
     let other = var(&[1.0, 2.0, 3.0], DType::F32);
-    let step = SgdStep { lr: 0.1, momentum: 0.0, weight_decay: 0.0, scale: 1.0 };
+    let step = SgdStep { lr: 0.1, momentum: 0.0, weight_decay: 0.0, scale: 1.0, nesterov: false };
     assert!(sgd(w.as_tensor(), w.as_tensor(), &w.zeros_like().unwrap(), &step).is_err());
     assert!(sgd(w.as_tensor(), other.as_tensor(), &w.zeros_like().unwrap(), &step).is_err());
     assert!(ema(w.as_tensor(), &w.as_tensor().detach(), 0.5).is_err());

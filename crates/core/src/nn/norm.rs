@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use genzoo_kernels as kernels;
 
-const EPS: f64 = 1e-5;
+pub(crate) const EPS: f64 = 1e-5;
 
 /// Group normalisation of `(b, c, h, w)`, with SiLU behind it if asked for.
 #[derive(Debug, Clone)]
@@ -32,6 +32,11 @@ impl GroupNorm {
     /// When the groups do not divide the channels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         kernels::group_norm(x, self.groups, &self.weight, &self.bias, EPS, self.silu)
+    }
+
+    /// The norm with the convolution of `weight` behind it, for [`kernels::residual_block`].
+    pub(crate) fn before<'a>(&'a self, weight: &'a Tensor) -> kernels::NormConv<'a> {
+        kernels::NormConv { groups: self.groups, scale: &self.weight, shift: &self.bias, weight }
     }
 
     /// The same weights outside every graph.

@@ -8,11 +8,11 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use genzoo_kernels as kernels;
+use genzoo_kernels::{self as kernels, BlockInput};
 
 use super::encoder::{fit, norm_groups};
 use super::time_mlp::embed;
-use super::{Activation, Conv, Conv2d, ConvTranspose2d, GroupNorm, Linear, Upsample2, require, time};
+use super::{Activation, Conv, Conv2d, ConvTranspose2d, GroupNorm, Linear, require, time};
 
 /// The sizes of a [`UNet`].
 #[derive(Debug, Clone, PartialEq)]
@@ -175,22 +175,28 @@ impl UNet {
         let mut skips = Vec::new();
         for level in &self.down {
             for block in &level.blocks {
-                h = block.forward(&h, &e)?;
+                h = block.forward(BlockInput::Image(&h), &e)?;
                 skips.push(h.clone());
             }
             h = level.pool.forward(&h)?;
         }
         for block in &self.mid {
-            h = block.forward(&h, &e)?;
+            h = block.forward(BlockInput::Image(&h), &e)?;
         }
         for blocks in &self.up {
-            h = Upsample2.forward(&h)?;
-            for block in blocks {
-                let Some(skip) = skips.pop() else {
+            for (i, block) in blocks.iter().enumerate() {
+                let Some(beside) = skips.pop() else {
                     candle_core::bail!("a U-Net has as many blocks up as down")
                 };
-                let (_, _, sh, sw) = skip.dims4()?;
-                h = block.forward(&kernels::cat_channels(&fit(&h, sh, sw)?, &skip)?, &e)?;
+                let joined;
+                let input = match i {
+                    0 => BlockInput::Up { low: &h, beside: &beside },
+                    _ => {
+                        joined = kernels::cat_channels(&h, &beside)?;
+                        BlockInput::Image(&joined)
+                    }
+                };
+                h = block.forward(input, &e)?;
             }
         }
         let h = self.norm.forward(&h)?;
@@ -271,15 +277,15 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, e: &Tensor) -> Result<Tensor> {
-        let h = self.norm1.forward(x)?;
-        let shift = self.time.forward(e)?; // (b, outputs)
-        let h = kernels::conv2d(&h, &self.conv1, Some(&shift), Conv::same(3), Activation::Identity)?;
-        let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
-        match &self.skip {
-            Some(skip) => h + skip.forward(x)?,
-            None => h + x,
-        }
+    fn forward(&self, x: BlockInput<'_>, e: &Tensor) -> Result<Tensor> {
+        let block = kernels::ResidualBlock {
+            first: self.norm1.before(&self.conv1),
+            second: self.norm2.before(self.conv2.weight()),
+            bias: self.conv2.bias(),
+            skip: self.skip.as_ref().map(|skip| (skip.weight(), skip.bias())),
+            eps: super::norm::EPS,
+        };
+        kernels::residual_block(x, &self.time.forward(e)?, &block)
     }
 
     fn frozen(&self) -> Self {

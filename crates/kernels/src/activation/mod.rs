@@ -12,14 +12,13 @@ use std::str::FromStr;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
 use curves::{Curve, Elu, Gelu, Identity, Leaky, Sigmoid, Silu, Softplus, Tanh};
 
 use crate::plain;
 use crate::real::Real;
 use crate::simd::{Job, dispatch};
-use crate::support::{is_fast, output, slice, uninit, with_real};
+use crate::support::{fill_blocks, is_fast, output, slice, uninit, with_real};
 
 /// An elementwise function between layers.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -206,14 +205,9 @@ impl CustomOp2 for TimesDerivative {
     }
 }
 
-/// Calls `f(start, block)` for blocks of one buffer, in parallel where that pays. Elementwise work only.
+/// Elementwise work on blocks of one buffer, in parallel where that pays: `f(start, block)`.
 pub(crate) fn par_blocks<T: Real>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
-    const BLOCK: usize = 16 * 1024;
-    if out.len() <= 2 * BLOCK {
-        f(0, out);
-    } else {
-        out.par_chunks_mut(BLOCK).enumerate().for_each(|(i, block)| f(i * BLOCK, block));
-    }
+    fill_blocks(out, 16 * 1024, f);
 }
 
 /// Whether `f'` is cheap and accurate as a function of the value, so that nothing else needs keeping.

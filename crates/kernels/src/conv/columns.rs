@@ -90,18 +90,21 @@ fn roll_up<T: Real>(g: &Geometry, cols: &[T], width: usize, at: usize, x: &mut [
     }
 }
 
-/// The direct kernel where it serves: f32 with wide vectors.
-fn direct<T: Real>(
-    g: &Geometry,
-    a: &[T],
-    b: &[T],
-    kernel: fn(&Geometry, &[f32], &[f32]) -> Vec<f32>,
-) -> Option<Vec<T>> {
-    if !shift::available() {
-        return None;
+/// What happens to each plane of a result, numbered through, while it is in cache.
+pub(super) type Finish<'a, T> = &'a (dyn Fn(usize, &mut [T]) + Sync);
+
+/// Both operands as f32, where the direct kernels serve them.
+fn direct<'a, T: Real>(a: &'a [T], b: &'a [T]) -> Option<(&'a [f32], &'a [f32])> {
+    if shift::available() { T::as_f32(a).zip(T::as_f32(b)) } else { None }
+}
+
+/// `finish` for planes that are f32 already.
+fn finish_f32<T: Real>(finish: Finish<'_, T>) -> impl Fn(usize, &mut [f32]) + Sync {
+    move |i, plane| {
+        if let Some(plane) = T::of_f32(plane) {
+            finish(i, plane);
+        }
     }
-    let done = kernel(g, T::as_f32(a)?, T::as_f32(b)?);
-    Some(T::from_f32(done))
 }
 
 /// How a product is threaded: over sets of images where there are several, inside the product otherwise.
@@ -109,9 +112,9 @@ fn inner_threads(sets: usize) -> Threads {
     if sets > 1 { Threads::One } else { Threads::All }
 }
 
-pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
-    if let Some(done) = direct(g, x, w, shift::forward) {
-        return done;
+pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T], finish: Finish<'_, T>) -> Vec<T> {
+    if let Some((x, w)) = direct(x, w) {
+        return T::from_f32(shift::forward(g, x, w, finish_f32(finish)));
     }
     let (image, pixels) = (g.c * g.h * g.w, g.pixels());
     let mut y = uninit::<T>(g.b * g.o * pixels);
@@ -143,6 +146,7 @@ pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T]) -> Vec<T> {
         }
     };
     x.par_chunks(set * image).zip(y.par_chunks_mut(set * g.o * pixels)).for_each(work);
+    y.par_chunks_mut(pixels).enumerate().for_each(|(i, plane)| finish(i, plane));
     y
 }
 
@@ -186,9 +190,9 @@ fn side_by_side<'a, T: Real>(g: &Geometry, y: &'a [T], room: &'a mut Vec<T>) -> 
     room
 }
 
-pub(super) fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
-    if let Some(done) = direct(g, dy, w, shift::input_grad) {
-        return done;
+pub(super) fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T], finish: Finish<'_, T>) -> Vec<T> {
+    if let Some((dy, w)) = direct(dy, w) {
+        return T::from_f32(shift::input_grad(g, dy, w, finish_f32(finish)));
     }
     let (image, pixels, groups) = (g.c * g.h * g.w, g.pixels(), g.conv.groups);
     let (outputs, rows) = (g.o / groups, g.rows() / groups);
@@ -223,12 +227,13 @@ pub(super) fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T]) -> Vec<T> {
         }
     };
     dy.par_chunks(set * g.o * pixels).zip(dx.par_chunks_mut(set * image)).for_each(work);
+    dx.par_chunks_mut(g.h * g.w).enumerate().for_each(|(i, plane)| finish(i, plane));
     dx
 }
 
 pub(super) fn weight_grad<T: Real>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
-    if let Some(done) = direct(g, x, dy, shift::weight_grad) {
-        return done;
+    if let Some((x, dy)) = direct(x, dy) {
+        return T::from_f32(shift::weight_grad(g, x, dy));
     }
     /// Partial sums: enough for many cores, few enough to stay cheap. Fixed, so that the bits are.
     const PARTS: usize = 16;

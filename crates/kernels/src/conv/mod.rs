@@ -16,13 +16,14 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use crate::activation::{Activation, Bias, act, finish_row};
+use crate::gradients::hand_over;
 use crate::linear::pre_activation_grad;
 use crate::plain;
 use crate::real::Real;
 use crate::reduce::{add_rows, lane_sum};
 use crate::simd::{Job, dispatch};
 use crate::support::{
-    is_fast, keeps_gradient_graphs, output, refuse_second_order, slice, uninit, with_real, with_slice,
+    Shared, incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real,
 };
 use columns::{forward, input_grad, weight_grad};
 
@@ -145,7 +146,7 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    fn new(
+    pub(crate) fn new(
         (b, c, h, w): (usize, usize, usize, usize),
         (o, ci, kh, kw): (usize, usize, usize, usize),
         conv: Conv,
@@ -238,7 +239,7 @@ impl CustomOp2 for Forward {
         wl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         with_real!(xs.dtype(), T, {
-            let y = forward(&self.0, slice::<T>(xs, xl)?, slice::<T>(ws, wl)?);
+            let y = forward(&self.0, slice::<T>(xs, xl)?, slice::<T>(ws, wl)?, &|_, _| {});
             Ok(output(y, self.0.output()))
         })
     }
@@ -250,8 +251,8 @@ impl CustomOp2 for Forward {
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((
-            if x.track_op() { Some(input_grad_closed(g, w, self.0)?) } else { None },
-            if w.track_op() { Some(weight_grad_closed(x, g, self.0)?) } else { None },
+            hand_over(x, || input_grad_closed(g, w, self.0))?,
+            hand_over(w, || weight_grad_closed(x, g, self.0))?,
         ))
     }
 }
@@ -268,7 +269,7 @@ impl CustomOp2 for InputGrad {
         wl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         with_real!(gs.dtype(), T, {
-            let x = input_grad(&self.0, slice::<T>(gs, gl)?, slice::<T>(ws, wl)?);
+            let x = input_grad(&self.0, slice::<T>(gs, gl)?, slice::<T>(ws, wl)?, &|_, _| {});
             Ok(output(x, self.0.input()))
         })
     }
@@ -279,10 +280,7 @@ impl CustomOp2 for InputGrad {
         _: &Tensor,
         h: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((
-            if g.track_op() { Some(conv_closed(h, w, self.0)?) } else { None },
-            if w.track_op() { Some(weight_grad_closed(h, g, self.0)?) } else { None },
-        ))
+        Ok((hand_over(g, || conv_closed(h, w, self.0))?, hand_over(w, || weight_grad_closed(h, g, self.0))?))
     }
 }
 
@@ -309,10 +307,7 @@ impl CustomOp2 for WeightGrad {
         _: &Tensor,
         h: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((
-            if x.track_op() { Some(input_grad_closed(g, h, self.0)?) } else { None },
-            if g.track_op() { Some(conv_closed(x, h, self.0)?) } else { None },
-        ))
+        Ok((hand_over(x, || input_grad_closed(g, h, self.0))?, hand_over(g, || conv_closed(x, h, self.0))?))
     }
 }
 
@@ -402,25 +397,19 @@ impl CustomOp3 for FusedConv {
         let plane = shape.2 * shape.3;
         with_real!(xs.dtype(), T, {
             let (x, w, b) = (slice::<T>(xs, xl)?, slice::<T>(ws, wl)?, slice::<T>(bs, bl)?);
-            let mut y = match &self.kind {
-                Fused::Forward(g) => forward(g, x, w),
-                Fused::Transposed(g) => input_grad(g, x, w),
+            let mut slopes = if self.keep { uninit::<T>(shape.0 * shape.1 * plane) } else { Vec::new() };
+            let kept = Shared::new(&mut slopes);
+            let finish = |i: usize, y: &mut [T]| {
+                // SAFETY: plane i of the slopes belongs to plane i of the result, which is finished once.
+                let slopes = if self.keep { Some(unsafe { kept.part(i * plane, plane) }) } else { None };
+                finish_row(self.f, Bias::All(b[i % b.len()]), y, slopes);
             };
-            let least = 8 * 1024 / plane.max(1) + 1;
-            let bias = |i: usize| Bias::All(b[i % b.len()]);
+            let y = match &self.kind {
+                Fused::Forward(g) => forward(g, x, w, &finish),
+                Fused::Transposed(g) => input_grad(g, x, w, &finish),
+            };
             if self.keep {
-                let mut slopes = uninit::<T>(y.len());
-                y.par_chunks_mut(plane)
-                    .zip(slopes.par_chunks_mut(plane))
-                    .enumerate()
-                    .with_min_len(least)
-                    .for_each(|(i, (y, s))| finish_row(self.f, bias(i), y, Some(s)));
                 let _ = self.slopes.set(Tensor::from_vec(slopes, shape, &candle_core::Device::Cpu)?);
-            } else {
-                y.par_chunks_mut(plane)
-                    .enumerate()
-                    .with_min_len(least)
-                    .for_each(|(i, y)| finish_row(self.f, bias(i), y, None));
             }
             Ok(output(y, shape))
         })
@@ -434,21 +423,20 @@ impl CustomOp3 for FusedConv {
         y: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        refuse_second_order(self.kind.name())?;
+        let g = &incoming(self.kind.name(), g)?;
         let d = pre_activation_grad(self.f, self.slopes.get(), y, g)?;
         let (x_, w_) = (x.detach(), w.detach());
         let (dx, dw) = match self.kind {
             Fused::Forward(geometry) => (
-                if x.track_op() { Some(input_grad_closed(&d, &w_, geometry)?) } else { None },
-                if w.track_op() { Some(weight_grad_closed(&x_, &d, geometry)?) } else { None },
+                hand_over(x, || input_grad_closed(&d, &w_, geometry))?,
+                hand_over(w, || weight_grad_closed(&x_, &d, geometry))?,
             ),
             Fused::Transposed(geometry) => (
-                if x.track_op() { Some(conv_closed(&d, &w_, geometry)?) } else { None },
-                if w.track_op() { Some(weight_grad_closed(&d, &x_, geometry)?) } else { None },
+                hand_over(x, || conv_closed(&d, &w_, geometry))?,
+                hand_over(w, || weight_grad_closed(&d, &x_, geometry))?,
             ),
         };
-        let db = if b.track_op() { Some(channel_sums(&d, b.dims())?) } else { None };
-        Ok((dx, dw, db))
+        Ok((dx, dw, hand_over(b, || channel_sums(&d, b.dims()))?))
     }
 }
 
@@ -464,18 +452,17 @@ fn channel_sums(g: &Tensor, shape: &[usize]) -> Result<Tensor> {
         }
     }
     with_real!(g.dtype(), T, {
-        with_slice::<T, _>(g, |g_| {
-            let planes: Vec<T> = g_
-                .par_chunks(h * w)
-                .with_min_len(16 * 1024 / (h * w).max(1) + 1)
-                .map(|plane| dispatch(PlaneSum(plane)))
-                .collect();
-            if shape.len() == 2 {
-                return Tensor::from_vec(planes, shape, g.device());
-            }
-            let mut sums = vec![T::ZERO; shape[0]];
-            add_rows(&mut sums, &planes);
-            Tensor::from_vec(sums, shape, g.device())
-        })
+        slices!(T; planes = g);
+        let planes: Vec<T> = planes
+            .par_chunks(h * w)
+            .with_min_len(16 * 1024 / (h * w).max(1) + 1)
+            .map(|plane| dispatch(PlaneSum(plane)))
+            .collect();
+        if shape.len() == 2 {
+            return Tensor::from_vec(planes, shape, g.device());
+        }
+        let mut sums = vec![T::ZERO; shape[0]];
+        add_rows(&mut sums, &planes);
+        Tensor::from_vec(sums, shape, g.device())
     })
 }

@@ -106,3 +106,44 @@ fn rows_move_where_they_belong() {
         }
     }
 }
+
+#[test]
+fn lanes_are_sums_of_shifted_rows() {
+    if crate::simd::level() != crate::simd::Level::Avx512 {
+        return;
+    }
+    let offsets = vec![0, 3, 40, 17, 5];
+    let (row, ahead) = (21, 48);
+    for wide in [16, LANES] {
+        for size in [(1, 1), (3, 7), (2, 16), (3, 20), (2, 14)] {
+            let (x, w) = (numbers(200, 1), numbers(offsets.len() * ahead, 2));
+            let mut want = vec![0.0; size.0 * size.1 * wide];
+            for (q, want) in want.chunks_mut(wide).enumerate() {
+                let at = q / size.1 * row + q % size.1;
+                for (o, y) in want.iter_mut().enumerate() {
+                    *y = offsets.iter().enumerate().map(|(k, from)| w[k * ahead + o] * x[from + at]).sum();
+                }
+            }
+            let mut out = vec![0.0; want.len()];
+            lanes(&x, &Reads::new(offsets.clone()), row, &w, ahead, size, &mut out, wide);
+            assert_close(&out, &want);
+        }
+    }
+}
+
+#[test]
+fn transposing_turns_rows_into_columns_and_touches_nothing_else() {
+    for (rows, columns) in [(1, 1), (16, 16), (17, 5), (40, 33), (3, 50)] {
+        let (stride, out_stride) = (columns + 2, rows + 3);
+        let x = numbers(rows * stride, 1);
+        let mut out = vec![9.0; columns * out_stride];
+        let mut want = out.clone();
+        for i in 0..rows {
+            for j in 0..columns {
+                want[j * out_stride + i] = x[i * stride + j];
+            }
+        }
+        transpose(&x, stride, (rows, columns), &mut out, out_stride);
+        assert_eq!(out, want, "{rows} x {columns}");
+    }
+}

@@ -1,4 +1,4 @@
-//! The two inner loops, written once over a vector type.
+//! The inner loops, written once over a vector type, and the moves between layouts.
 
 use std::arch::x86_64::*;
 
@@ -225,6 +225,172 @@ pub(super) unsafe fn tile_avx2(
             }
             4 => sweep::<__m256, 4, 2>(x, offsets, w, 4, len, out, stride),
             _ => sweep::<__m256, 1, 8>(x, offsets, w, 1, len, out, stride),
+        }
+    }
+}
+
+/// `P` neighbouring pixels × `O` registers of outputs.
+#[inline(always)]
+unsafe fn lanes_block<V: Vector, const P: usize, const O: usize>(
+    x: *const f32,
+    offsets: &[usize],
+    w: *const f32,
+    ahead: usize,
+    out: *mut f32,
+    stride: usize,
+) {
+    // SAFETY: see `super::lanes`.
+    unsafe {
+        let mut acc = [[V::zero(); O]; P];
+        let mut w = w;
+        for &offset in offsets {
+            let mut weights = [V::zero(); O];
+            for (o, weight) in weights.iter_mut().enumerate() {
+                *weight = V::load(w.add(o * V::LANES));
+            }
+            let x = x.add(offset);
+            for (p, acc) in acc.iter_mut().enumerate() {
+                let pixel = V::splat(*x.add(p));
+                for (a, weight) in acc.iter_mut().zip(weights) {
+                    *a = a.add_product(weight, pixel);
+                }
+            }
+            w = w.add(ahead);
+        }
+        for (p, acc) in acc.iter().enumerate() {
+            for (o, a) in acc.iter().enumerate() {
+                a.store(out.add(p * stride + o * V::LANES));
+            }
+        }
+    }
+}
+
+/// All pixels of `O` registers of outputs; see `super::lanes`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn lanes_sweep<V: Vector, const O: usize>(
+    x: *const f32,
+    offsets: &[usize],
+    row: usize,
+    w: *const f32,
+    ahead: usize,
+    (oh, ow): (usize, usize),
+    out: *mut f32,
+    stride: usize,
+) {
+    for y in 0..oh {
+        let mut at = 0;
+        while at < ow {
+            // SAFETY: pixels stay within their row; see `super::lanes`.
+            unsafe {
+                let (x, out) = (x.add(y * row + at), out.add((y * ow + at) * stride));
+                at += match ow - at {
+                    14.. => {
+                        lanes_block::<V, 14, O>(x, offsets, w, ahead, out, stride);
+                        14
+                    }
+                    8..=13 => {
+                        lanes_block::<V, 8, O>(x, offsets, w, ahead, out, stride);
+                        8
+                    }
+                    7 => {
+                        lanes_block::<V, 7, O>(x, offsets, w, ahead, out, stride);
+                        7
+                    }
+                    4..=6 => {
+                        lanes_block::<V, 4, O>(x, offsets, w, ahead, out, stride);
+                        4
+                    }
+                    2..=3 => {
+                        lanes_block::<V, 2, O>(x, offsets, w, ahead, out, stride);
+                        2
+                    }
+                    _ => {
+                        lanes_block::<V, 1, O>(x, offsets, w, ahead, out, stride);
+                        1
+                    }
+                };
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[allow(clippy::too_many_arguments)]
+pub(super) unsafe fn lanes_avx512(
+    x: &[f32],
+    offsets: &[usize],
+    row: usize,
+    w: &[f32],
+    ahead: usize,
+    size: (usize, usize),
+    out: &mut [f32],
+    stride: usize,
+) {
+    let (x, w, out) = (x.as_ptr(), w.as_ptr(), out.as_mut_ptr());
+    // SAFETY: passed on from `super::lanes`.
+    unsafe {
+        match stride {
+            32 => lanes_sweep::<__m512, 2>(x, offsets, row, w, ahead, size, out, 32),
+            _ => lanes_sweep::<__m512, 1>(x, offsets, row, w, ahead, size, out, 16),
+        }
+    }
+}
+
+/// `out[j · out_stride + i] = x[i · stride + j]` for i < rows, j < columns; see `super::transpose`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(super) unsafe fn transpose_avx512(
+    x: &[f32],
+    stride: usize,
+    (rows, columns): (usize, usize),
+    out: &mut [f32],
+    out_stride: usize,
+) {
+    let first = |n: usize| -> __mmask16 { if n >= 16 { !0 } else { (1 << n) - 1 } };
+    let pairs = |a: __m512, b: __m512| {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        (_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)))
+    };
+    for i in (0..rows).step_by(16) {
+        for j in (0..columns).step_by(16) {
+            let (height, width) = ((rows - i).min(16), (columns - j).min(16));
+            let mut r = [_mm512_setzero_ps(); 16];
+            for (k, r) in r.iter_mut().enumerate().take(height) {
+                // SAFETY: row i + k exists, and the mask ends at its last column.
+                *r = unsafe { _mm512_maskz_loadu_ps(first(width), x.as_ptr().add((i + k) * stride + j)) };
+            }
+            // Quarters of rows first, which leaves column 4l + c of four rows in quarter l of register c.
+            for block in r.as_chunks_mut::<4>().0 {
+                let (a, b) = (_mm512_unpacklo_ps(block[0], block[1]), _mm512_unpackhi_ps(block[0], block[1]));
+                let (c, d) = (_mm512_unpacklo_ps(block[2], block[3]), _mm512_unpackhi_ps(block[2], block[3]));
+                let ((p, q), (s, t)) = (pairs(a, c), pairs(b, d));
+                *block = [p, q, s, t];
+            }
+            let mut turned = [_mm512_setzero_ps(); 16];
+            for c in 0..4 {
+                let even = (
+                    _mm512_shuffle_f32x4::<0x88>(r[c], r[4 + c]),
+                    _mm512_shuffle_f32x4::<0x88>(r[8 + c], r[12 + c]),
+                );
+                let odd = (
+                    _mm512_shuffle_f32x4::<0xdd>(r[c], r[4 + c]),
+                    _mm512_shuffle_f32x4::<0xdd>(r[8 + c], r[12 + c]),
+                );
+                turned[c] = _mm512_shuffle_f32x4::<0x88>(even.0, even.1);
+                turned[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd.0, odd.1);
+                turned[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even.0, even.1);
+                turned[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1);
+            }
+            for (k, t) in turned.iter().enumerate().take(width) {
+                // SAFETY: row j + k of `out` has room for the height, where the mask ends.
+                unsafe {
+                    let to = out.as_mut_ptr().add((j + k) * out_stride + i);
+                    match height {
+                        16 => _mm512_storeu_ps(to, *t),
+                        _ => _mm512_mask_storeu_ps(to, first(height), *t),
+                    }
+                }
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Inputs for the kernel tests: fixed, irregular numbers of either sign.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub(crate) mod cases;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 /// `n` numbers in (−scale, scale), the same for the same salt (SplitMix64).

@@ -126,7 +126,7 @@ fn survives(model: &str, every: u64, kills: u32) {
 #[test]
 fn every_family_survives_kills() {
     let kills = std::env::var("GENZOO_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(3);
-    for model in ["pcd", "vae", "ns-gan", "realnvp", "ddpm", "linear"] {
+    for model in ["pcd", "rbm-gaussian", "vae", "ns-gan", "realnvp", "ddpm", "linear"] {
         survives(model, 7, kills);
     }
 }

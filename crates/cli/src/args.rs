@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Sample(Sample),
     /// Measure likelihood, quality and speed of a run
     Eval(Eval),
+    /// log Z and mean log-likelihood of a Boltzmann machine from any file, or of a trained energy
+    Logz(Logz),
     /// Judge two sample files from any software
     Compare(Compare),
     /// Train and judge a suite: one row per model, data set and seed
@@ -215,6 +217,40 @@ pub(crate) struct Eval {
     /// Samples for the quality metrics
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=1_000_000))]
     pub(crate) n_quality: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  genzoo logz rbm.safetensors                      W, b_v, b_h, or scikit-learn's components_, …
+  genzoo logz rbm.safetensors --data test.npz:x --method ais --set temperatures=10000
+  genzoo logz runs/rbm-pcd-glyphs --json
+  genzoo logz runs/pcd-moons --method quadrature
+
+Methods of machines: enumeration (default where a layer has at most 20 units), ais (default elsewhere), reverse-ais,
+importance, ti. Of other energies: the densities of the model ('genzoo list densities'), importance, ti.
+
+JSON: log_z, stderr, method, mean_log_likelihood (null without rows), rows, mean_log_pseudo_likelihood (of machines; no
+likelihood), warning")]
+pub(crate) struct Logz {
+    /// A .safetensors file of a machine of binary units, or a run folder or checkpoint
+    pub(crate) run: PathBuf,
+    /// How log Z is found
+    #[arg(long, value_name = "NAME")]
+    pub(crate) method: Option<String>,
+    /// Rows for the mean log-likelihood: .npy, .npz or .safetensors; the tensor v of the file, or the run's test rows, if
+    /// not given
+    #[arg(long, value_name = "FILE:NAME")]
+    pub(crate) data: Option<PathBuf>,
+    /// Set an option of the method: temperatures=10000, chains=500, draws=1000000 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Seed of the chains
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Weights of a run: raw or ema [default: ema where kept]
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) weights: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -30,7 +30,7 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
         }
     };
     // Open everything and resolve every recipe first: a typing error must not surface after an hour.
-    let work = suite.map(|suite| Work::new(args, suite, registry, open)).transpose()?;
+    let work = suite.map(|suite| Work::new(args, suite, registry, out, open)).transpose()?;
     if work.is_none() && (args.models.is_some() || args.data.is_some() || args.seeds != 1 || args.sweep) {
         let problem = format!("'{}' is a study: it has no models, data sets or seeds to choose", args.suite);
         return Err(Error::config("bench", "--budget, --out and --resume alone", problem).into());
@@ -71,7 +71,13 @@ struct Work {
 }
 
 impl Work {
-    fn new(args: &Bench, suite: &'static Suite, registry: Registry, open: &Opener) -> anyhow::Result<Self> {
+    fn new(
+        args: &Bench,
+        suite: &'static Suite,
+        registry: Registry,
+        out: &Output,
+        open: &Opener,
+    ) -> anyhow::Result<Self> {
         let entries = chosen(args, registry, suite)?;
         let datasets: Vec<String> = match &args.data {
             Some(list) => split_names(list),
@@ -82,7 +88,13 @@ impl Work {
         }
         let mut judges = Vec::new();
         for name in &datasets {
-            let judge = open.dataset(name, EVAL_SEED)?;
+            let judge = match (open.dataset(name, EVAL_SEED), suite.fallback) {
+                (Err(e), Some(other)) if args.data.is_none() => {
+                    out.note(&format!("note: {other} instead of {name}: {e}"));
+                    open.dataset(other, EVAL_SEED)?
+                }
+                (judge, _) => judge?,
+            };
             for entry in &entries {
                 if entry.spaces.contains(&judge.spec().space) {
                     train::resolve(entry, judge.as_ref(), &budgeted(args, suite, judge.as_ref()))?;

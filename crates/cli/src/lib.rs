@@ -14,6 +14,7 @@ mod data;
 mod eval;
 mod judge;
 mod list;
+mod logz;
 mod machine;
 mod ood;
 mod output;
@@ -88,6 +89,7 @@ fn dispatch(cli: Cli, registry: Registry, out: Output) -> anyhow::Result<i32> {
         Command::Train(a) => train::command(a, registry, &out, &open),
         Command::Sample(a) => sample::command(a, registry, &out, &open),
         Command::Eval(a) => eval::command(a, registry, &out, &open),
+        Command::Logz(a) => logz::command(a, registry, &out, &open),
         Command::Compare(a) => compare::command(a, &out),
         Command::Bench(a) => bench::command(a, registry, &out, &open),
         Command::Report(a) => report::command(a, &out),

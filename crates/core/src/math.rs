@@ -13,6 +13,14 @@ pub fn softplus(x: &Tensor) -> candle_core::Result<Tensor> {
     genzoo_kernels::act(x, genzoo_kernels::Activation::Softplus)
 }
 
+/// `1/(1 + e^{−x})`.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn sigmoid(x: &Tensor) -> candle_core::Result<Tensor> {
+    genzoo_kernels::act(x, genzoo_kernels::Activation::Sigmoid)
+}
+
 /// Sum over everything but the first dimension: `(b, …) → (b,)`.
 ///
 /// # Errors

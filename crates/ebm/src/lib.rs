@@ -12,6 +12,7 @@ pub mod mdsm;
 pub mod nce;
 mod neural;
 pub mod pcd;
+pub mod rbm;
 mod sampling_free;
 pub mod short_run;
 pub mod sm;
@@ -32,6 +33,14 @@ pub const MODELS: &[Entry] = &[
     mdsm::ENTRY,
     nce::ENTRY,
     pcd::ENTRY,
+    rbm::CD,
+    rbm::CD25,
+    rbm::DEEP,
+    rbm::FAST,
+    rbm::GAUSSIAN,
+    rbm::PCD,
+    rbm::POTTS,
+    rbm::TEMPERED,
     short_run::ENTRY,
     sm::ENTRY,
 ];

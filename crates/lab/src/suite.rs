@@ -22,6 +22,8 @@ pub struct Suite {
     images: Plan,
     /// The share of these seconds that `--budget small` spends.
     small: f64,
+    /// What to take where a data set lacks its files.
+    pub fallback: Option<&'static str>,
 }
 
 /// What one row may cost, and how many examples judge it.
@@ -39,6 +41,8 @@ const POINTS: Plan =
     Plan { train_seconds: 30.0, eval_seconds: Some(30.0), n_likelihood: 10_000, n_quality: 2000 };
 const QUICK_IMAGES: Plan =
     Plan { train_seconds: 12.0, eval_seconds: Some(12.0), n_likelihood: 500, n_quality: 500 };
+const MACHINES: Plan =
+    Plan { train_seconds: 600.0, eval_seconds: Some(120.0), n_likelihood: 10_000, n_quality: 1000 };
 const IMAGES: Plan =
     Plan { train_seconds: 120.0, eval_seconds: Some(120.0), n_likelihood: 2000, n_quality: 1000 };
 
@@ -56,6 +60,7 @@ pub static SUITES: &[Suite] = &[
         points: QUICK_POINTS,
         images: QUICK_IMAGES,
         small: 0.5,
+        fallback: None,
     },
     Suite {
         name: "toys",
@@ -74,6 +79,7 @@ pub static SUITES: &[Suite] = &[
         points: POINTS,
         images: IMAGES,
         small: 0.1,
+        fallback: None,
     },
     Suite {
         name: "mnist",
@@ -83,6 +89,7 @@ pub static SUITES: &[Suite] = &[
         points: POINTS,
         images: IMAGES,
         small: 0.1,
+        fallback: None,
     },
     Suite {
         name: "mnist-binary",
@@ -92,6 +99,17 @@ pub static SUITES: &[Suite] = &[
         points: POINTS,
         images: IMAGES,
         small: 0.1,
+        fallback: None,
+    },
+    Suite {
+        name: "rbm",
+        summary: "restricted Boltzmann machines on MNIST binarised once, 600 s of training per row",
+        datasets: &["mnist{space=binary_static}"],
+        models: Some(&["rbm-cd", "rbm-cd25", "rbm-pcd", "rbm-fpcd", "rbm-pt"]),
+        points: POINTS,
+        images: MACHINES,
+        small: 0.03,
+        fallback: Some("glyphs{space=binary_static}"),
     },
     Suite {
         name: "mode-mass",

@@ -24,6 +24,7 @@
 //! | `pilot`       | step sizes and temperatures by a trial run                |
 //! | `run`         | weights, forward and in reverse                           |
 //! | `estimate`    | log Ẑ with its error, and the bracket of both directions  |
+//! | `integration` | log Z as an area along the same path                      |
 //! | `decoder`     | the same row by row for latent-variable models            |
 //!
 //! Source: Neal (2001), Eq. 11–18; Grosse, Ghahramani & Adams (2015), arXiv:1511.02543, for the reverse; Gelman &
@@ -34,6 +35,7 @@ mod bipartite;
 mod continuous;
 mod decoder;
 mod estimate;
+mod integration;
 mod ladder;
 mod path;
 mod pilot;
@@ -43,6 +45,7 @@ mod transition;
 pub use bipartite::{BinaryRbm, BipartitePath};
 pub use decoder::EvidenceEstimate;
 pub use estimate::{AisEstimate, Bracket};
+pub use integration::ThermodynamicEstimate;
 pub use ladder::Ladder;
 pub use transition::Transition;
 
@@ -53,6 +56,7 @@ use genzoo_core::{Error, Noise, Result};
 use crate::gaussian::Gaussian;
 use crate::rows;
 use crate::special::{Moments, effective_sample_size, log_mean_weight};
+use bipartite::Layers;
 use continuous::Geometric;
 use path::Path;
 
@@ -170,11 +174,16 @@ impl Ais {
         samples: Option<&Tensor>,
         noise: &mut Noise,
     ) -> Result<AisEstimate> {
-        let d: usize = event.iter().product();
-        if d != base.dimension() || event.is_empty() {
-            return Err(Error::data("event", format!("{} numbers, as the base has", base.dimension()), d));
-        }
+        self.check_event(base, event)?;
         self.run(&self.path(target, base, event, 1), samples, noise)
+    }
+
+    fn check_event(&self, base: &Gaussian, event: &[usize]) -> Result<()> {
+        let d: usize = event.iter().product();
+        if d == base.dimension() && !event.is_empty() {
+            return Ok(());
+        }
+        Err(Error::data("event", format!("{} numbers, as the base has", base.dimension()), d))
     }
 
     /// Forward from the base, or backward from `samples`.

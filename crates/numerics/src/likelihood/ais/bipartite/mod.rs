@@ -82,12 +82,12 @@ impl Ais {
 }
 
 /// The path as the runs see it.
-struct Layers<'a> {
-    target: &'a dyn BipartitePath,
+pub(super) struct Layers<'a> {
+    pub(super) target: &'a dyn BipartitePath,
 }
 
 /// Visible states, and what they exert on the hidden layer.
-struct Walkers {
+pub(super) struct Walkers {
     visible: Tensor,
     fields: Tensor,
 }

@@ -165,6 +165,25 @@ fn every_ladder_finds_the_constant_and_the_means() -> Result<()> {
     Ok(())
 }
 
+/// The area under the mean slope, by block Gibbs, and what a fine and a coarse ladder say of each other.
+#[test]
+fn thermodynamic_integration_finds_the_constant() -> Result<()> {
+    let (rbm, truth) = (machine()?, log_z(1.0));
+    let area = |rungs: usize| {
+        let ais = Ais { chains: 2_000, ladder: Ladder::Even(rungs), transitions: 6, ..Ais::default() };
+        ais.integrate_bipartite(&rbm, &mut Noise::new(8))
+    };
+    let fine = area(40)?;
+    assert!((fine.log_z - truth).abs() < 4.0 * fine.standard_error + fine.discretisation, "{fine:?} {truth}");
+    assert!(fine.standard_error < 0.02 && fine.discretisation < 0.02, "{fine:?}");
+    // Four trapezoids are visibly off, and say so.
+    let coarse = area(4)?;
+    let miss = (coarse.log_z - truth).abs();
+    assert!(coarse.discretisation > 3.0 * fine.discretisation, "{coarse:?}");
+    assert!(miss < 4.0 * coarse.standard_error + 2.0 * coarse.discretisation, "{coarse:?} {truth}");
+    Ok(())
+}
+
 #[test]
 fn shapes_that_do_not_fit_are_errors() -> Result<()> {
     let cpu = Device::Cpu;

@@ -19,7 +19,7 @@ fn spec(space: Space, d: usize) -> DataSpec {
 fn shares() -> Vec<(usize, f64)> {
     let patterns = [(0b111000usize, 0.45), (0b000111, 0.3), (0b101010, 0.25)];
     let share = |s: usize| {
-        patterns.iter().map(|(p, w)| {
+        patterns.into_iter().map(move |(p, w)| {
             let wrong = (p ^ s).count_ones() as i32;
             w * 0.1f64.powi(wrong) * 0.9f64.powi(6 - wrong)
         })

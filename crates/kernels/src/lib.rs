@@ -18,7 +18,6 @@
 #![allow(unsafe_code)]
 
 mod activation;
-mod affine;
 mod attention;
 mod batch_norm;
 mod contrast;
@@ -50,7 +49,6 @@ mod support;
 mod tangents;
 
 pub use activation::{Activation, act, act_curvature, act_grad};
-pub use affine::affine;
 pub use attention::attention;
 pub use batch_norm::{BatchNormed, batch_norm};
 pub use contrast::contrast;

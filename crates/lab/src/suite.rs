@@ -119,6 +119,7 @@ pub static SUITES: &[Suite] = &[
         points: QUICK_POINTS,
         images: QUICK_IMAGES,
         small: 0.5,
+        fallback: None,
     },
 ];
 

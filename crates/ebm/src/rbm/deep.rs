@@ -14,7 +14,7 @@
 
 use genzoo_core::nn::Activation;
 use genzoo_core::{DType, Result, Tensor};
-use genzoo_kernels::{affine, linear};
+use genzoo_kernels::{linear, linear_transposed};
 
 use super::Machine;
 
@@ -24,7 +24,7 @@ pub(super) fn mean_field(machine: &Machine, v: &Tensor, second: usize, turns: us
     let below = machine.weights().narrow(0, 0, d)?.contiguous()?;
     let above = machine.weights().narrow(0, d, second)?.contiguous()?; // W₂ᵀ, (second, first)
     let bias = machine.visible_bias().narrow(0, d, second)?.contiguous()?;
-    let from_v = affine(v, &below, machine.hidden_bias(), Activation::Identity)?;
+    let from_v = linear_transposed(v, &below, Some(machine.hidden_bias()), Activation::Identity)?;
     let mut means = (Tensor::zeros((n, second), v.dtype(), v.device())? + 0.5)?;
     for _ in 0..turns {
         let first = genzoo_core::math::sigmoid(&(&from_v + means.matmul(&above)?)?)?;

@@ -20,7 +20,7 @@ use genzoo_core::capability::Energy;
 use genzoo_core::math::{self, HALF_LOG_TAU};
 use genzoo_core::nn::Activation;
 use genzoo_core::{DType, Error, Noise, Result, Tensor};
-use genzoo_kernels::{affine, linear};
+use genzoo_kernels::{linear, linear_transposed};
 use genzoo_numerics::mcmc::discrete::Bipartite;
 use genzoo_numerics::rows;
 use genzoo_numerics::special::{log_sum_exp, softplus};
@@ -167,12 +167,22 @@ impl Machine {
 
     /// The fields on the hidden units, `(n, D) → (n, H)`.
     pub fn fields(&self, v: &Tensor) -> Result<Tensor> {
-        Ok(affine(&self.units.features(v)?, &self.weights, &self.hidden, Activation::Identity)?)
+        Ok(linear_transposed(
+            &self.units.features(v)?,
+            &self.weights,
+            Some(&self.hidden),
+            Activation::Identity,
+        )?)
     }
 
     /// `P(h_j = 1 | v)`, `(n, D) → (n, H)`.
     pub fn hidden_means(&self, v: &Tensor) -> Result<Tensor> {
-        Ok(affine(&self.units.features(v)?, &self.weights, &self.hidden, Activation::Sigmoid)?)
+        Ok(linear_transposed(
+            &self.units.features(v)?,
+            &self.weights,
+            Some(&self.hidden),
+            Activation::Sigmoid,
+        )?)
     }
 
     /// The fields `a = b + W h` on the visible units, `(n, H) → (n, D)`.

@@ -106,7 +106,7 @@ fn mistakes_are_named_and_cost_nothing() {
         (&["sample", "/nowhere", "--out", "x.png"], "found nothing there"),
         (&["sample", text(dir.path()), "--out", "x.png"], "no run.json"),
         (&["eval", text(dir.path())], "no run.json"),
-        (&["report", text(dir.path())], "no rows.jsonl"),
+        (&["report", text(dir.path())], "neither rows.jsonl"),
         (&["bench", "fast", "--out", out], "unknown suite 'fast'"),
         (&["bench", "--models", "realnvp,vea", "--out", out], "did you mean 'vae'?"),
         (&["bench", "--data", "moonz", "--out", out], "did you mean 'moons'?"),
@@ -677,7 +677,7 @@ fn files_that_hold_no_machine_are_named() {
         (
             write("nan.safetensors", vec![("W", t((3, 2), f64::NAN)), ("b_v", flat(3)), ("b_h", flat(2))]),
             vec![],
-            "W: expected finite numbers, found NaN",
+            "'W' holds values that are not finite",
         ),
         (
             write("long.safetensors", vec![("W", t((3, 2), 0.1)), ("b_v", t((3, 3), 0.0)), ("b_h", flat(2))]),

@@ -116,6 +116,39 @@ mod tests {
         Ok(())
     }
 
+    /// The Jacobian of (x, p) ↦ (x', p') by central differences: its determinant is 1, and the map is symplectic.
+    #[test]
+    fn a_trajectory_keeps_volume() -> Result<()> {
+        let (target, from, momentum) = start(1, 7)?;
+        let landscape: &dyn Energy = &target;
+        let start = [rows::host(&from.x)?, rows::host(&momentum)?].concat();
+        let h = 1e-5;
+        let map = |state: &[f64]| -> Result<Vec<f64>> {
+            let row = |v: &[f64]| Tensor::from_vec(v.to_vec(), (1, 2), &Device::Cpu);
+            let from = Chains::at(&target, &row(&state[..2])?)?;
+            let (end, p) = leapfrog(landscape, &from, &row(&state[2..])?, 0.5, 6)?;
+            Ok([rows::host(&end.x)?, rows::host(&p)?].concat())
+        };
+        let mut jacobian = nalgebra::Matrix4::<f64>::zeros();
+        for j in 0..4 {
+            let moved = |by: f64| {
+                let mut state = start.clone();
+                state[j] += by;
+                map(&state)
+            };
+            let (above, below) = (moved(h)?, moved(-h)?);
+            (0..4).for_each(|i| jacobian[(i, j)] = (above[i] - below[i]) / (2.0 * h));
+        }
+        // Differences err by h² and round-off/h, both about 1e-10, times what the trajectory stretches.
+        assert!((jacobian.determinant() - 1.0).abs() < 1e-6, "{}", jacobian.determinant());
+        let pairing = nalgebra::Matrix4::new(
+            0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0,
+        );
+        assert!((jacobian.transpose() * pairing * jacobian - pairing).abs().max() < 1e-6);
+        assert!((jacobian - nalgebra::Matrix4::identity()).abs().max() > 0.5, "it went nowhere");
+        Ok(())
+    }
+
     /// Halving ε at a fixed length of the trajectory quarters the error in H.
     #[test]
     fn the_energy_error_is_of_order_two() -> Result<()> {

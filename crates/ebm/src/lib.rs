@@ -2,6 +2,7 @@
 //!
 //! Models of points and bytes share one neural energy and differ in how they train it; likelihood needs `log Z`.
 
+pub mod boltzmann;
 pub mod cd;
 pub mod dsm;
 pub mod energy_discrepancy;

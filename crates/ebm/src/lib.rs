@@ -6,6 +6,7 @@ pub mod boltzmann;
 pub mod cd;
 pub mod dsm;
 pub mod energy_discrepancy;
+pub mod hopfield;
 pub mod jarzynski;
 pub mod jem;
 pub mod max_entropy;

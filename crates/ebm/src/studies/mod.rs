@@ -2,9 +2,19 @@
 
 mod cd_is_fisher;
 mod divergences;
+mod integration;
+mod judge;
+mod laws;
 mod mode_mass;
+mod ula_bias;
 
 use genzoo_core::study::Study;
 
 /// The studies of this family.
-pub const STUDIES: &[Study] = &[cd_is_fisher::STUDY, divergences::STUDY, mode_mass::STUDY];
+pub const STUDIES: &[Study] = &[
+    cd_is_fisher::STUDY,
+    divergences::STUDY,
+    integration::STUDY,
+    mode_mass::STUDY,
+    ula_bias::STUDY,
+];

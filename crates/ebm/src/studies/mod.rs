@@ -3,6 +3,7 @@
 mod cd_is_fisher;
 mod divergences;
 mod integration;
+mod ising;
 mod judge;
 mod laws;
 mod mode_mass;
@@ -15,6 +16,7 @@ pub const STUDIES: &[Study] = &[
     cd_is_fisher::STUDY,
     divergences::STUDY,
     integration::STUDY,
+    ising::STUDY,
     mode_mass::STUDY,
     ula_bias::STUDY,
 ];

@@ -2,6 +2,7 @@
 
 mod cd_is_fisher;
 mod divergences;
+mod hopfield;
 mod integration;
 mod ising;
 mod judge;
@@ -15,6 +16,7 @@ use genzoo_core::study::Study;
 pub const STUDIES: &[Study] = &[
     cd_is_fisher::STUDY,
     divergences::STUDY,
+    hopfield::STUDY,
     integration::STUDY,
     ising::STUDY,
     mode_mass::STUDY,

@@ -8,6 +8,7 @@ mod ising;
 mod judge;
 mod laws;
 mod mode_mass;
+mod samplers;
 mod ula_bias;
 
 use genzoo_core::study::Study;
@@ -20,5 +21,6 @@ pub const STUDIES: &[Study] = &[
     integration::STUDY,
     ising::STUDY,
     mode_mass::STUDY,
+    samplers::STUDY,
     ula_bias::STUDY,
 ];

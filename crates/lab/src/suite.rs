@@ -103,12 +103,12 @@ pub static SUITES: &[Suite] = &[
     },
     Suite {
         name: "rbm",
-        summary: "restricted Boltzmann machines on MNIST binarised once, 600 s of training per row",
+        summary: "Boltzmann machines on MNIST binarised once, 600 s of training per row",
         datasets: &["mnist{space=binary_static}"],
-        models: Some(&["rbm-cd", "rbm-cd25", "rbm-pcd", "rbm-fpcd", "rbm-pt"]),
+        models: Some(&["rbm-cd", "rbm-cd25", "rbm-pcd", "rbm-fpcd", "rbm-pt", "dbm"]),
         points: POINTS,
         images: MACHINES,
-        small: 0.03,
+        small: 0.02,
         fallback: Some("glyphs{space=binary_static}"),
     },
     Suite {

@@ -77,7 +77,12 @@ const FAST_INFO: ModelInfo = ModelInfo {
 pub const TEMPERED: Entry = Entry {
     info: TEMPERED_INFO,
     spaces: BINARY,
-    defaults: |_| binary("pt", 1),
+    // Ten replicas of half as many chains cost five times as much as plain ones.
+    defaults: |_| {
+        let mut table = binary("pt", 1);
+        set(&mut table, "chains", Value::Integer(64));
+        table
+    },
     tiny,
     build: |table, build| make(&TEMPERED_INFO, table, build),
 };

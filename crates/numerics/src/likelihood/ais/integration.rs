@@ -6,7 +6,10 @@
 //!
 //! No weight enters, so that one rare chain cannot decide; in exchange there are two errors that annealing does not have:
 //! chains that have not reached the law of their temperature, and the trapezoids. Every chain walks the whole ladder, and
-//! its own area is one independent number. What the trapezoids miss is judged by leaving out every second rung.
+//! its own area is one independent number. What the trapezoids miss is judged by leaving out every second rung. Where an
+//! energy grows faster than a square, take [`Transition::Metropolis`](super::Transition): Langevin and Hamiltonian steps
+//! from far out overshoot and are never taken, and a chain that stays there enters the mean in full, while annealing
+//! gives it no weight.
 //!
 //! Source: Kirkwood (1935); Gelman & Meng (1998), §3; Friel & Pettitt (2008), §3.
 

@@ -61,7 +61,10 @@ fn the_area_under_the_mean_slope_agrees_with_quadrature() -> Result<()> {
     let judge = Quadrature { dtype: DType::F64, ..Quadrature::around(&[(-5.0, 5.0), (-5.0, 5.0)]) };
     let truth = judge.of_energy(&DoubleWell)?.log_z;
     let base = Gaussian::full(&[0.2, -0.1], &[1.5, 0.3, 0.3, 1.2], DType::F64, &Device::Cpu)?;
-    let ais = Ais { chains: 1000, ladder: Ladder::Balanced(30), transitions: 8, ..Ais::default() };
+    // Far out a Langevin step into a quartic well is never taken, and a chain that stays there spoils a mean.
+    let walk = Transition::Metropolis;
+    let ladder = Ladder::Balanced(30);
+    let ais = Ais { chains: 1000, ladder, transitions: 8, transition: walk, ..Ais::default() };
     let got = ais.integrate(&DoubleWell, &base, &[2], &mut Noise::new(1))?;
     assert!((got.log_z - truth).abs() < 4.0 * got.standard_error + got.discretisation, "{got:?} {truth}");
     assert!(got.standard_error < 0.02 && got.discretisation < 0.02, "{got:?}");

@@ -369,9 +369,11 @@ fn a_bench_keeps_its_rows_and_resumes() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("bench");
     let bench = |extra: &[&str]| {
-        let mut args =
-            vec!["bench", "--models", "realnvp", "--data", "moons", "--steps", "5", "--out", text(&out)];
+        let mut args = vec!["bench", "--models", "realnvp", "--data", "moons", "--out", text(&out)];
         args.extend(extra);
+        if !extra.contains(&"--steps") {
+            args.extend(["--steps", "5"]);
+        }
         genzoo(&args)
     };
     let o = bench(&[]);
@@ -417,6 +419,28 @@ fn a_bench_keeps_its_rows_and_resumes() {
     assert!(html.contains("of the truth"), "the density stands in the report");
     let o = genzoo(&["report", text(&out), "--json"]);
     assert_eq!(json(&o).as_array().map(Vec::len), Some(2));
+    // A row of five steps is none of seven: that one gets a row and a folder of its own, and both stand.
+    let o = bench(&["--resume", "--steps", "7"]);
+    assert!(
+        stderr(&o).contains("another budget") && stderr(&o).contains("2 rows were there"),
+        "{}",
+        stderr(&o)
+    );
+    let rows = fs::read_to_string(out.join("rows.jsonl")).expect("rows");
+    let rows: Vec<serde_json::Value> =
+        rows.lines().map(|l| serde_json::from_str(l).expect("a row")).collect();
+    assert_eq!((rows.len(), &rows[2]["budget"]["steps"]), (3, &7.into()), "{rows:?}");
+    let own = out.join(rows[2]["run"].as_str().expect("its folder"));
+    // What each test row costs stands beside the run, and its mean is the likelihood of the row.
+    let kept = fs::read(own.join("eval/nll.npy")).expect("values");
+    let n = rows[2]["likelihood"]["n"].as_u64().expect("a number") as usize;
+    let values =
+        kept[kept.len() - 8 * n..].chunks(8).map(|b| f64::from_le_bytes(b.try_into().expect("8 bytes")));
+    let mean = values.sum::<f64>() / n as f64;
+    let value = rows[2]["likelihood"]["value"].as_f64().expect("a number");
+    assert!((mean / value - 1.0).abs() < 1e-9, "{mean} {value}");
+    assert_eq!(rows[1]["test_rows"], rows[2]["test_rows"], "judged on the same rows");
+    assert_eq!(stderr(&bench(&["--resume", "--steps", "7"])).matches("another budget").count(), 0);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! `genzoo bench`: train and judge a suite, one honest row per model, data set and seed.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use genzoo_core::checkpoint::write_atomic;
-use genzoo_core::{Dataset, Entry, Error, Family, Model, Noise, TrainConfig};
+use genzoo_core::checkpoint::sha256 as sha256_of;
+use genzoo_core::{Dataset, Entry, Error, Family, Model, Noise, Recipe, TrainConfig};
 use genzoo_lab::evaluate::{EvalOptions, evaluate, training_rows};
+use genzoo_lab::per_row;
 use genzoo_lab::pictures::Gallery;
 use genzoo_lab::row::{self, Budget, Row, Status};
 use genzoo_lab::suite::{self, Suite};
@@ -14,7 +14,7 @@ use genzoo_lab::suite::{self, Suite};
 use crate::args::Bench;
 use crate::eval;
 use crate::output::Output;
-use crate::run::{self, Trained};
+use crate::run::{self, RunRecord, Trained};
 use crate::train::{self, Job, Outcome};
 use crate::zoo::{Registry, full_name};
 use crate::{EVAL_SEED, Opener, signals, study, sweep};
@@ -108,6 +108,15 @@ impl Work {
     }
 }
 
+/// A row still to be made.
+struct Planned {
+    recipe: Recipe,
+    /// Its run folder in the folder of the bench.
+    folder: String,
+    /// Whether another run has the usual name.
+    renamed: bool,
+}
+
 struct Running<'a> {
     args: &'a Bench,
     suite: &'static Suite,
@@ -124,19 +133,21 @@ impl Running<'_> {
         for w in warnings {
             self.out.note(&w);
         }
-        let done: HashSet<(String, String, u64)> =
-            rows.iter().map(|r| (r.model.clone(), r.dataset.clone(), r.seed)).collect();
+        per_row::attach(self.folder, &mut rows);
+        let there = rows.len();
         for judge in &work.judges {
-            if !done.contains(&("real".into(), judge.name().to_string(), EVAL_SEED)) {
+            if !rows.iter().any(|r| r.model == "real" && r.dataset == judge.name()) {
                 self.keep(&mut rows, &path, self.reference(judge.as_ref())?)?;
             }
             for seed in 0..self.args.seeds {
                 for entry in &work.entries {
-                    let todo = !done.contains(&(entry.info.name.to_string(), judge.name().to_string(), seed));
-                    if !todo || !entry.spaces.contains(&judge.spec().space) {
+                    if !entry.spaces.contains(&judge.spec().space) {
                         continue;
                     }
-                    match self.one(entry, judge.as_ref(), seed) {
+                    let Some(planned) = self.plan(entry, judge.as_ref(), seed, &rows[..there])? else {
+                        continue;
+                    };
+                    match self.one(entry, judge.as_ref(), seed, planned) {
                         Ok(Some(row)) => self.keep(&mut rows, &path, row)?,
                         Ok(None) => return Ok(None),
                         // The disk and the user's input are everyone's trouble; the rest is this row's.
@@ -157,15 +168,60 @@ impl Running<'_> {
                 }
             }
         }
+        if there > 0 {
+            self.out.note(&format!("{there} rows were there already, {} are new", rows.len() - there));
+        }
         Ok(Some(rows))
     }
 
+    /// What is to be trained, and in which folder; `None` if its row is among those that are `there`. A row counts only if
+    /// budget and recipe are the same too: a row of 30 seconds is not one of 120.
+    fn plan(
+        &self,
+        entry: &'static Entry,
+        judge: &dyn Dataset,
+        seed: u64,
+        there: &[Row],
+    ) -> anyhow::Result<Option<Planned>> {
+        let recipe = train::resolve(entry, judge, &budgeted(self.args, self.suite, judge))?;
+        let (sha256, budget) = (run::recipe_sha256(&recipe)?, self.budget(entry, judge));
+        let same = |r: &&Row| r.model == entry.info.name && r.dataset == judge.name() && r.seed == seed;
+        let alike = |r: &Row| {
+            // A row that failed before its run began knows no recipe.
+            r.budget == budget && r.recipe_sha256.as_ref().is_none_or(|own| *own == sha256)
+        };
+        if there.iter().filter(same).any(alike) {
+            return Ok(None);
+        }
+        let usual = row::folder_name(&format!("{}-{}-{seed}", judge.name(), entry.info.name));
+        // A run that was interrupted has a folder and no row yet.
+        let another = |r: &RunRecord| r.recipe_sha256 != sha256 || r.examples != budget.examples;
+        let taken = run::read_record(&self.folder.join(&usual)).is_ok_and(|r| another(&r));
+        let mark = sha256_of(format!("{sha256} {:?}", budget.examples).as_bytes());
+        let name = if taken { format!("{usual}-{}", &mark[..8]) } else { usual };
+        if let Some(other) = there.iter().find(same) {
+            self.out.note(&format!(
+                "{} on {}, seed {seed}: the row that is there has another {}; this one is trained in {name}",
+                full_name(entry),
+                judge.name(),
+                if other.budget == budget { "recipe" } else { "budget" }
+            ));
+        }
+        Ok(Some(Planned { recipe, folder: name, renamed: taken }))
+    }
+
     /// Trains and judges one model. `None` if interrupted.
-    fn one(&self, entry: &'static Entry, judge: &dyn Dataset, seed: u64) -> anyhow::Result<Option<Row>> {
+    fn one(
+        &self,
+        entry: &'static Entry,
+        judge: &dyn Dataset,
+        seed: u64,
+        planned: Planned,
+    ) -> anyhow::Result<Option<Row>> {
         let data = self.open.dataset(judge.name(), seed)?;
-        let recipe = train::resolve(entry, data.as_ref(), &budgeted(self.args, self.suite, judge))?;
-        let name = row::folder_name(&format!("{}-{}-{seed}", judge.name(), entry.info.name));
-        let folder = self.folder.join(name);
+        let Planned { recipe, folder, renamed } = planned;
+        let run = renamed.then(|| folder.clone());
+        let folder = self.folder.join(folder);
         let resume = self.args.resume && folder.join("run.json").exists();
         let job = Job {
             entry,
@@ -182,6 +238,7 @@ impl Running<'_> {
             Outcome::Diverged(record) => {
                 let mut row = eval::bare_row(self.suite.name, &record);
                 row.command = Some(record.command(entry, &folder));
+                row.run = run;
                 return Ok(Some(row));
             }
             Outcome::Finished(record) | Outcome::Already(record) => record,
@@ -195,6 +252,7 @@ impl Running<'_> {
         options.training = Some(training_rows(data.as_ref())?);
         let mut row = self.judge(&trained, judge, &options)?;
         row.command = Some(record.command(entry, &folder));
+        row.run = run;
         self.illustrate(trained.model.as_ref(), judge, &folder);
         if self.args.sweep {
             let spinner = self.out.spinner(&trained.record.model);
@@ -207,8 +265,7 @@ impl Running<'_> {
                 Err(e) => self.out.note(&format!("{}: no sweep: {e:#}", trained.record.model)),
             }
         }
-        let text = serde_json::to_string_pretty(&row)? + "\n";
-        write_atomic(&folder.join("eval.json"), text.as_bytes())?;
+        eval::keep(&folder, &row)?;
         Ok(Some(row))
     }
 
@@ -228,12 +285,14 @@ impl Running<'_> {
         (row.status, row.reason) = (evaluation.status, evaluation.reason);
         row.likelihood = evaluation.likelihood;
         row.likelihoods = evaluation.likelihoods;
+        (row.nll, row.test_rows) = (evaluation.nll, evaluation.test_rows);
         row.quality = evaluation.quality;
         row.judge_sha256 = evaluation.judge_sha256;
         row.classes = evaluation.classes;
         row.sampling = evaluation.sampling;
         let folder = self.folder.join(row::folder_name(&format!("{}-real-{EVAL_SEED}", judge.name())));
         picture(&folder, &evaluation.samples)?;
+        per_row::write(&folder, &row.nll)?;
         if judge.spec().image().is_none() {
             self.illustrate(model.as_ref(), judge, &folder);
         }
@@ -266,7 +325,7 @@ impl Running<'_> {
     /// What training of a model was allowed to cost, as far as its recipe says.
     fn budget(&self, entry: &Entry, judge: &dyn Dataset) -> Budget {
         let how = budgeted(self.args, self.suite, judge);
-        if how.examples.is_some() {
+        if how.examples.is_some() && entry.info.family != Family::Baseline {
             return Budget { examples: how.examples, ..Budget::default() };
         }
         let config = train::resolve(entry, judge, &how).and_then(|r| TrainConfig::read(&r.train));

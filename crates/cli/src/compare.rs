@@ -4,6 +4,7 @@ use std::path::Path;
 
 use genzoo_core::{Better, Error, Noise, Tensor};
 use genzoo_lab::metrics::{self, Compared, Comparison, Directions, Features, Points, Settings};
+use genzoo_lab::row::Share;
 use genzoo_lab::samples;
 use serde_json::{Map, Value, json};
 
@@ -15,28 +16,33 @@ pub(crate) fn command(args: &Compare, out: &Output) -> anyhow::Result<i32> {
     let read = |path: &Path| samples::read(path, args.key.as_deref());
     let (real, fake) = (read(&args.real)?, read(&args.fake)?);
     alike(&real, &fake, "fake samples")?;
-    if let Some(note) = scales(&real, &fake)? {
+    // A judge brings bytes to its own scale.
+    if let Some(note) = scales(&real, &fake)?.filter(|_| features.judge().is_none()) {
         out.note(note);
     }
     let train = args.train.as_deref().map(read).transpose()?;
     if let Some(train) = &train {
         alike(&real, train, "training rows")?;
     }
-    let (real, fake) = (features.of(&real)?, features.of(&fake)?);
+    let (real, fake) = (features.see(&real)?, features.see(&fake)?);
     let train = train.map(|t| features.of(&t)).transpose()?;
-    let settings = settings(args, real.dims())?;
+    let settings = settings(args, real.points.dims())?;
     let spinner = out.spinner("compare");
     let noise = Noise::new(crate::EVAL_SEED).fork("compare");
     let found = metrics::compare(&real, &fake, train.as_ref(), args.metrics.as_deref(), &settings, &noise)?;
     spinner.finish_and_clear();
     if out.json() {
         out.print_json(&json!({
-            "real": args.real, "fake": args.fake, "n_real": real.len(), "n_fake": fake.len(),
+            "real": args.real, "fake": args.fake, "n_real": real.points.len(), "n_fake": fake.points.len(),
             "features": features.name(), "judge_sha256": features.judge().map(genzoo_lab::judge::Judge::sha256), "k": settings.k, "bandwidth": found.bandwidth, "eps": found.eps,
             "metrics": found.metrics.iter().map(entry).collect::<genzoo_core::Result<Map<_, _>>>()?,
+            "classes": found.classes,
         }))?;
     } else {
         out.print(&table(&found))?;
+        if !found.classes.is_empty() {
+            out.print(&histogram(&found.classes))?;
+        }
         if let Some(judge) = features.judge() {
             out.print(&format!("features of the judge {}, sha256 {}", features.name(), judge.sha256()))?;
         }
@@ -156,6 +162,16 @@ fn table(found: &Comparison) -> String {
     text.extend(found.bandwidth.map(|h| format!("bandwidth of the kernels: {}", number(h))));
     text.extend(found.eps.map(|e| format!("ε of entropic transport: {}", number(e))));
     text.join("\n")
+}
+
+/// How often each class comes, with a 95 % interval, beside its share of the real samples.
+fn histogram(classes: &[Share]) -> String {
+    let mut lines = vec!["\nclass   share   95 % interval    real".to_string()];
+    lines.extend(classes.iter().enumerate().map(|(c, s)| {
+        let real = s.truth.map_or(String::new(), |t| format!("{:6.1} %", 100.0 * t));
+        format!("{c:5} {:5.1} %  {:5.1} to {:4.1} % {real}", 100.0 * s.share, 100.0 * s.low, 100.0 * s.high)
+    }));
+    lines.join("\n")
 }
 
 /// Four digits that count.

@@ -1,9 +1,12 @@
 //! `genzoo eval`: likelihood, quality and speed of a trained run.
 
+use std::path::Path;
+
 use genzoo_core::checkpoint::write_atomic;
 use genzoo_core::{Dataset, Error, Model, Recipe, Table};
 use genzoo_lab::evaluate::{EvalOptions, Evaluation, evaluate, training_rows};
 use genzoo_lab::likelihood::{Choice, methods};
+use genzoo_lab::per_row;
 use genzoo_lab::report::rank::Interval;
 use genzoo_lab::row::{Budget, Row, Status};
 use genzoo_lab::seeds::summaries;
@@ -56,7 +59,7 @@ pub(crate) fn command(
     spinner.finish_and_clear();
     let row = row("eval", &trained, Some(&evaluation));
     let folder = &trained.folder;
-    write_atomic(&folder.join("eval.json"), (serde_json::to_string_pretty(&row)? + "\n").as_bytes())?;
+    keep(folder, &row)?;
     if out.json() {
         out.print_json(&row)?;
     } else {
@@ -67,6 +70,12 @@ pub(crate) fn command(
         }
     }
     Ok(if row.status == Status::Ok { 0 } else { 3 })
+}
+
+/// Writes `eval.json`, and what each test row costs, into the folder of a run.
+pub(crate) fn keep(folder: &Path, row: &Row) -> anyhow::Result<()> {
+    per_row::write(folder, &row.nll)?;
+    Ok(write_atomic(&folder.join("eval.json"), (serde_json::to_string_pretty(row)? + "\n").as_bytes())?)
 }
 
 /// The choices a recipe makes for its own evaluation.
@@ -132,6 +141,7 @@ pub(crate) fn row(suite: &str, trained: &Trained, evaluation: Option<&Evaluation
     if let Some(e) = evaluation {
         row.likelihood.clone_from(&e.likelihood);
         row.likelihoods.clone_from(&e.likelihoods);
+        (row.nll, row.test_rows) = (e.nll.clone(), e.test_rows.clone());
         row.quality.clone_from(&e.quality);
         row.judge_sha256.clone_from(&e.judge_sha256);
         row.classes.clone_from(&e.classes);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use genzoo_core::Error;
 use genzoo_core::checkpoint::write_atomic;
+use genzoo_lab::per_row;
 use genzoo_lab::row::{self, Row};
 use genzoo_lab::study::Record;
 
@@ -17,10 +18,11 @@ pub(crate) fn command(args: &Report, out: &Output) -> anyhow::Result<i32> {
         let problem = "expected a bench folder, found neither rows.jsonl nor study.json in it";
         return Err(Error::file(&args.dir, problem).into());
     }
-    let (rows, warnings) = row::read(&path)?;
+    let (mut rows, warnings) = row::read(&path)?;
     for w in warnings {
         out.note(&w);
     }
+    per_row::attach(&args.dir, &mut rows);
     write(&args.dir, &rows)?;
     print(&args.dir, &rows, record.as_ref(), None, out)?;
     Ok(0)

@@ -120,7 +120,8 @@ impl RunFolder {
             ));
         }
         let strangers = fs::read_dir(path).map_err(Error::io("list", path))?.flatten();
-        let known = ["checkpoints", "lock", "run.json", "log.jsonl", "samples", "eval.json", "recipe.toml"];
+        let known =
+            ["checkpoints", "lock", "run.json", "log.jsonl", "samples", "eval", "eval.json", "recipe.toml"];
         for entry in strangers {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ours =
@@ -399,6 +400,11 @@ pub(crate) fn build(
     (entry.build)(&recipe.model, Build { spec, device, zoo: &NoZoo, noise })
 }
 
+/// What tells one resolved recipe from another.
+pub(crate) fn recipe_sha256(recipe: &Recipe) -> Result<String> {
+    Ok(checkpoint::sha256(recipe.to_toml()?.as_bytes()))
+}
+
 /// A fresh record of a run about to start.
 pub(crate) fn new_record(
     entry: &Entry,
@@ -408,7 +414,6 @@ pub(crate) fn new_record(
     seconds: Option<f64>,
     recipe: Recipe,
 ) -> Result<RunRecord> {
-    let toml = recipe.to_toml()?;
     Ok(RunRecord {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -423,7 +428,7 @@ pub(crate) fn new_record(
         steps,
         seconds,
         examples: None,
-        recipe_sha256: checkpoint::sha256(toml.as_bytes()),
+        recipe_sha256: recipe_sha256(&recipe)?,
         recipe,
         parameters: None,
         machine: Machine::here(),

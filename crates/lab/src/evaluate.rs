@@ -16,6 +16,7 @@ use self::drawing::{Clock, draw, speed_of};
 use crate::data::random_rows;
 use crate::likelihood::{self, Choice, DEGENERATE, Judged};
 use crate::metrics::{self, Features, Judgement, Known, Points, Reference, Rows, Score, Settings, find};
+use crate::per_row;
 use crate::row::{Likelihood, Sampling, Share, Status};
 
 /// What to measure, and how much of it.
@@ -73,6 +74,10 @@ pub struct Evaluation {
     pub likelihood: Option<Likelihood>,
     /// Others.
     pub likelihoods: Vec<Likelihood>,
+    /// What each test row costs by the first of them, in its unit.
+    pub nll: Vec<f64>,
+    /// What tells these test rows from others.
+    pub test_rows: Option<String>,
     /// Sample quality by metric.
     pub quality: Vec<(String, Measurement)>,
     /// sha256 of the judge in whose features images were compared.
@@ -128,7 +133,7 @@ pub fn evaluate(
         Judgement { quality, classes } = reference.judge(&samples, score)?;
     }
 
-    let judged = likelihoods_of(model, data, options, clock.at(0.85), &noise, progress)?;
+    let (judged, test_rows) = likelihoods_of(model, data, options, clock.at(0.85), &noise, progress)?;
     let mut judged = judged.into_iter();
     let first = judged.next().unwrap_or_default();
     if metrics.contains(&"kl") {
@@ -155,6 +160,8 @@ pub fn evaluate(
     Ok(Evaluation {
         likelihood: first.likelihood,
         likelihoods,
+        nll: first.nll,
+        test_rows,
         quality,
         judge_sha256: features.judge().map(|j| j.sha256().to_string()),
         classes,
@@ -196,13 +203,13 @@ fn likelihoods_of(
     deadline: Option<Instant>,
     noise: &Noise,
     progress: &mut dyn FnMut(&str),
-) -> Result<Vec<Judged>> {
+) -> Result<(Vec<Judged>, Option<String>)> {
     if options.n_likelihood == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let own;
     let choices = match &options.likelihoods[..] {
-        [] if model.densities().is_empty() => return Ok(Vec::new()),
+        [] if model.densities().is_empty() => return Ok((Vec::new(), None)),
         [] => {
             own = [Choice::of(&Table::new(), model.densities())?];
             &own[..]
@@ -227,7 +234,7 @@ fn likelihoods_of(
         let log_prob = noise.fork("log_prob");
         judged.push(likelihood::judge(density.as_ref(), data, &rows, deadline, &log_prob, progress)?);
     }
-    Ok(judged)
+    Ok((judged, Some(per_row::fingerprint(&rows)?)))
 }
 
 fn rows_not_finite(x: &Tensor) -> Result<usize> {

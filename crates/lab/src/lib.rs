@@ -10,6 +10,7 @@ pub mod judge;
 pub mod likelihood;
 pub mod metrics;
 pub mod ood;
+pub mod per_row;
 pub mod pictures;
 pub mod report;
 pub mod row;

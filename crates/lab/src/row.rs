@@ -76,6 +76,15 @@ pub struct Row {
     /// sha256 of the judge in whose features images were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge_sha256: Option<String>,
+    /// What tells the test rows of the likelihood from others: models can be paired where it is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_rows: Option<String>,
+    /// The folder of its run beside `rows.jsonl`, where the usual name was taken by a run of another budget or recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// What each test row costs, in the unit of the likelihood, where [`per_row`](crate::per_row) found it.
+    #[serde(skip)]
+    pub nll: Vec<f64>,
 }
 
 /// How a row ended.
@@ -213,7 +222,8 @@ impl Row {
 
     /// The folder of its run beside `rows.jsonl`: `moons-realnvp-0`.
     pub fn folder(&self) -> String {
-        folder_name(&format!("{}-{}-{}", self.dataset, self.model, self.seed))
+        let usual = || format!("{}-{}-{}", self.dataset, self.model, self.seed);
+        folder_name(&self.run.clone().unwrap_or_else(usual))
     }
 }
 
@@ -456,6 +466,7 @@ pub(crate) mod tests {
         let row = bare("", "realnvp", "flow", "gaussians8{radius=5,sd=1}", 2);
         assert_eq!(row.folder(), "gaussians8-radius-5-sd-1-realnvp-2");
         assert_eq!(bare("", "../../etc", "", "a/b\\c\0", 0).folder(), "a-b-c-..-..-etc-0");
+        assert_eq!(Row { run: Some("../moons-vae-0-1a2b".into()), ..row }.folder(), "moons-vae-0-1a2b");
         let long = |end: &str| folder_name(&format!("gaussians8{{{}}}{end}", "x".repeat(80)));
         assert_ne!(long("a"), long("b"), "cut names stay apart");
         assert!(long("a").len() == 64 && long("a") == long("a"));

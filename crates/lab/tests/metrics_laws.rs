@@ -15,7 +15,7 @@ fn normal(n: usize, d: usize, shift: f64, seed: u64) -> Result<Points> {
 
 fn all(x: &Points, y: &Points, train: Option<&Points>) -> Result<Comparison> {
     let settings = Settings { bandwidth: Some(2.0), eps: Some(1.0), ..Settings::default() };
-    compare(x, y, train, None, &settings, &Noise::new(0))
+    compare(&x.clone().into(), &y.clone().into(), train, None, &settings, &Noise::new(0))
 }
 
 fn value(c: &Comparison, name: &str) -> f64 {

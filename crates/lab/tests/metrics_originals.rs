@@ -57,7 +57,8 @@ fn every_metric_has_the_originals_value() -> Result<()> {
         let (x, y, settings) = (array(&format!("{case}_x"))?, array(&format!("{case}_y"))?, settings(case)?);
         let want = all[case]["values"].as_object().expect("values");
         let mut seen = 0;
-        for c in compare(&x, &y, None, None, &settings, &Noise::new(0))?.metrics {
+        for c in compare(&x.clone().into(), &y.clone().into(), None, None, &settings, &Noise::new(0))?.metrics
+        {
             let (Some(want), Some(got)) = (want.get(c.name).and_then(Value::as_f64), c.measurement.value)
             else {
                 continue;
@@ -81,7 +82,8 @@ fn the_pooled_median_and_the_metric_at_it() -> Result<()> {
         let (x, y) = (array(&format!("{case}_x"))?, array(&format!("{case}_y"))?);
         let settings = Settings { pooled: true, ..Settings::default() };
         let names = ["mmd2_unbiased".to_string()];
-        let got = compare(&x, &y, None, Some(&names), &settings, &Noise::new(0))?;
+        let got =
+            compare(&x.clone().into(), &y.clone().into(), None, Some(&names), &settings, &Noise::new(0))?;
         let want = |key: &str| values()[case]["values"][key].as_f64().expect("a value");
         close(case, got.bandwidth.unwrap_or(0.0), want("median"), 1e-12);
         close(case, got.metrics[0].measurement.value.unwrap_or(0.0), want("mmd2_unbiased_at_median"), 1e-9);
@@ -113,7 +115,14 @@ fn metrics_that_need_more_than_two_samples() -> Result<()> {
         let want = |key: &str| values()[case]["values"][key].as_f64().expect("a value");
         let names = ["train_distance", "authenticity", "c_t"].map(String::from);
         let (train, test) = (half(&x, false), half(&x, true));
-        let got = compare(&test, &y, Some(&train), Some(&names), &Settings::default(), &Noise::new(0))?;
+        let got = compare(
+            &test.into(),
+            &y.clone().into(),
+            Some(&train),
+            Some(&names),
+            &Settings::default(),
+            &Noise::new(0),
+        )?;
         for (c, key) in got.metrics.iter().zip(["train_distance", "authenticity", "c_t_one_cell"]) {
             close(&format!("{case} {}", c.name), c.measurement.value.unwrap_or(f64::NAN), want(key), 1e-9);
         }
@@ -133,8 +142,15 @@ fn on_a_line() -> Result<()> {
     let directions = Directions::Given(points(&[vec![1.0]])?);
     let settings = Settings { directions, ..Settings::default() };
     let along = ["sliced_w1", "sliced_w2"].map(String::from);
-    for c in
-        compare(&x, &y, None, Some(&[&names[..], &along[..]].concat()), &settings, &Noise::new(0))?.metrics
+    for c in compare(
+        &x.clone().into(),
+        &y.clone().into(),
+        None,
+        Some(&[&names[..], &along[..]].concat()),
+        &settings,
+        &Noise::new(0),
+    )?
+    .metrics
     {
         let key = c.name.trim_start_matches("sliced_");
         let want = values()["line"]["values"][key].as_f64().ok_or(Error::Unsupported(key.to_string()))?;

@@ -157,7 +157,7 @@ impl Gaussian {
     }
 }
 
-/// `U = −log p`, so that log Z is 0. Events of any shape are seen flat.
+/// `U = −log p` in `f64`, so that log Z is 0. Events of any shape are seen flat.
 impl Energy for Gaussian {
     fn energy(&self, x: &Tensor) -> Result<Tensor> {
         Ok(self.energy_and_gradient(x)?.0)
@@ -165,7 +165,7 @@ impl Energy for Gaussian {
 
     fn energy_and_gradient(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let z = self.whiten(&x.reshape((x.dim(0)?, ()))?)?.detach();
-        let energy = (math::log_standard_normal(&z)?.neg()? + self.log_det)?;
+        let energy = (math::log_standard_normal(&z.to_dtype(DType::F64)?)?.neg()? + self.log_det)?;
         Ok((energy, self.push_gradient(&z)?.reshape(x.shape())?))
     }
 }

@@ -116,12 +116,8 @@ impl<'a> Annealed<'a> {
             let rows = validation(data, &mut noise.fork("validation"))?;
             let observed = match options.sigma {
                 0.0 => {
-                    // The maximum is flat: a tenth of the effort places it.
-                    let rough = Ais {
-                        chains: ais.chains.div_ceil(4).max(4),
-                        ladder: Ladder::Balanced(options.temperatures.div_ceil(5).max(10)),
-                        ..ais.clone()
-                    };
+                    // The maximum is flat: few chains place it.
+                    let rough = Ais { chains: ais.chains.div_ceil(4).max(4), ..ais.clone() };
                     Observed::fit(decoder, &rows, &rough, &mut noise.fork("sigma"))?
                 }
                 sigma => Observed::new(decoder, sigma)?,

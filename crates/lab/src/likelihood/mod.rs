@@ -38,6 +38,8 @@ pub struct Judged {
     pub kl: Option<Measurement>,
     /// Why the number cannot be true, or why there is none.
     pub reason: Option<String>,
+    /// The negative log-likelihood of each row, in the unit of the likelihood.
+    pub nll: Vec<f64>,
 }
 
 impl Judged {
@@ -124,7 +126,17 @@ pub fn judge(
         Kind::Exact | Kind::Estimate if !against.is_empty() => Some(divergence(&values, &against, shared)?),
         _ => None,
     };
-    Ok(Judged { likelihood: Some(likelihood), kl, reason })
+    let nll = values.iter().map(|v| cost(*v, &evidence, data.spec().dims())).collect();
+    Ok(Judged { likelihood: Some(likelihood), kl, reason, nll })
+}
+
+/// What a log-probability in nats costs in the unit of its space.
+fn cost(log_prob: f64, evidence: &Evidence, dims: usize) -> f64 {
+    match (evidence.space, evidence.discrete) {
+        (Space::U8, true) => bits::from_probability(log_prob, dims),
+        (Space::U8, false) => bits::from_density(log_prob, dims),
+        _ => -log_prob,
+    }
 }
 
 /// What an energy model's density says when its annealed weights have collapsed.
@@ -159,7 +171,7 @@ fn summary(
     let within = if log_probs.len() > 1 { moments.standard_error() } else { 0.0 };
     let stderr = (within * within + shared * shared).sqrt();
     let mut out = Likelihood {
-        value: -moments.mean(),
+        value: cost(moments.mean(), evidence, dims),
         stderr,
         n: log_probs.len() as u64,
         unit: evidence.space.unit().to_string(),
@@ -173,10 +185,8 @@ fn summary(
         let per_bit = dims as f64 * std::f64::consts::LN_2;
         out.stderr /= per_bit;
         if evidence.discrete {
-            out.value = bits::from_probability(moments.mean(), dims);
             out.tolerance = out.tolerance.map(|t| t / per_bit);
         } else {
-            out.value = bits::from_density(moments.mean(), dims);
             (out.kind, out.tolerance) = match evidence.kind {
                 Kind::Exact | Kind::LowerBound => (Kind::LowerBound, None),
                 Kind::Estimate => (Kind::Estimate, out.tolerance.map(|t| t / per_bit)),

@@ -73,6 +73,8 @@ pub struct Case<'a> {
     pub probabilities: Option<&'a Tensor>,
     /// The true share of each class.
     pub shares: Option<&'a [f64]>,
+    /// The rows those shares were counted on, where they are no certainty.
+    pub counted: Option<usize>,
     /// How to measure.
     pub settings: &'a Settings,
     /// Source of subsets and directions; forked by name, so nothing depends on what else is measured.
@@ -101,6 +103,7 @@ impl<'a> Case<'a> {
             score: None,
             probabilities,
             shares,
+            counted: None,
             settings,
             noise,
             resolved,

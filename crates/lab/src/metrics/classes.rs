@@ -6,7 +6,8 @@
 //! conf  = mean_i max_c p(c | x_i)
 //! IS    = exp( mean_i KL(p(·|x_i) ‖ p̄) ),   p̄ = mean_i p(·|x_i)          between 1 and the number of classes
 //! ```
-//! TV equals `s(A) − m(A)` for the set A of classes that come too often, so its standard error is the binomial one. The
+//! TV equals `s(A) − m(A)` for the set A of classes that come too often, so its standard error is the binomial one (of
+//! both, where m was counted on real rows). The
 //! influence of sample i on `log IS` is `KL(p(·|x_i) ‖ p̄) − log IS`, hence `s.e.(IS) = IS · sd(KL_i)/√n`. The score is
 //! computed on all samples at once; means over splits, as in the original, are smaller by their own bias.
 //!
@@ -39,7 +40,7 @@ pub(super) fn measure(case: &Case) -> Result<Vec<Measured>> {
     let probabilities = case
         .probabilities
         .ok_or_else(|| Error::Unsupported("no judge has looked at these samples".into()))?;
-    let classes = Classes::new(probabilities, case.shares)?;
+    let classes = Classes::new(probabilities, case.shares, case.counted)?;
     // Where the true shares are not known, there is no distance to them.
     let unknown = Estimate { value: f64::NAN, stderr: f64::NAN };
     let all = [classes.total_variation.unwrap_or(unknown), classes.confidence, classes.inception_score];
@@ -60,11 +61,12 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// Of class probabilities `(n, classes)`, f64; `truth` holds the true shares.
+    /// Of class probabilities `(n, classes)`, f64; `truth` holds the true shares, `counted` on so many rows unless they are
+    /// exact.
     ///
     /// # Errors
     /// If there are fewer than two samples, or another number of classes than of true shares.
-    pub fn new(probabilities: &Tensor, truth: Option<&[f64]>) -> Result<Self> {
+    pub fn new(probabilities: &Tensor, truth: Option<&[f64]>, counted: Option<usize>) -> Result<Self> {
         let rows = probabilities.to_vec2::<f64>()?;
         let (n, classes) = probabilities.dims2()?;
         if n < 2 || truth.is_some_and(|t| t.len() != classes) {
@@ -90,7 +92,7 @@ impl Classes {
         };
         let shares: Vec<Share> = counts.iter().enumerate().map(share).collect();
         Ok(Self {
-            total_variation: truth.map(|t| total_variation(&shares, t, n)),
+            total_variation: truth.map(|t| total_variation(&shares, t, n, counted)),
             shares,
             confidence: Estimate { value: sure.mean(), stderr: sure.standard_error() },
             inception_score: Estimate { value: score, stderr: score * divergence.standard_error() },
@@ -98,11 +100,14 @@ impl Classes {
     }
 }
 
-fn total_variation(shares: &[Share], truth: &[f64], n: usize) -> Estimate {
-    let pairs = || shares.iter().map(|s| s.share).zip(truth);
-    let more: f64 = pairs().filter(|(s, m)| s > m).map(|(s, _)| s).sum();
+fn total_variation(shares: &[Share], truth: &[f64], n: usize, counted: Option<usize>) -> Estimate {
+    let pairs = || shares.iter().map(|s| s.share).zip(truth.iter().copied());
+    let often = || pairs().filter(|(s, m)| s > m);
+    let (more, right): (f64, f64) = (often().map(|(s, _)| s).sum(), often().map(|(_, m)| m).sum());
     let value = 0.5 * pairs().map(|(s, m)| (s - m).abs()).sum::<f64>();
-    Estimate { value, stderr: (more * (1.0 - more) / n as f64).max(0.0).sqrt() }
+    let binomial = |share: f64, n: usize| (share * (1.0 - share) / n as f64).max(0.0);
+    let square = binomial(more, n) + counted.map_or(0.0, |rows| binomial(right, rows));
+    Estimate { value, stderr: square.sqrt() }
 }
 
 #[cfg(test)]
@@ -111,7 +116,7 @@ mod tests {
     use genzoo_core::{Device, Noise};
 
     fn of(rows: &[Vec<f64>], truth: Option<&[f64]>) -> Result<Classes> {
-        Classes::new(&Tensor::new(rows.to_vec(), &Device::Cpu)?, truth)
+        Classes::new(&Tensor::new(rows.to_vec(), &Device::Cpu)?, truth, None)
     }
 
     #[test]

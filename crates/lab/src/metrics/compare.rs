@@ -2,12 +2,16 @@
 
 use std::time::Instant;
 
+use candle_core::Tensor;
 use genzoo_core::{Error, Measurement, Noise, Result};
 
 use super::case::{Case, Measured, Settings};
+use super::classes::Classes;
+use super::features::Seen;
 use super::points::Points;
 use super::two_sample::Estimate;
 use super::{MetricInfo, Needs, find, measure, metrics};
+use crate::row::Share;
 
 /// A metric of two samples.
 #[derive(Clone, Debug)]
@@ -36,21 +40,25 @@ pub struct Comparison {
     pub bandwidth: Option<f64>,
     /// The ε of entropic transport, where it was used.
     pub eps: Option<f64>,
+    /// How often each class comes among the fake samples, and in truth among the real ones, where a judge looked.
+    pub classes: Vec<Share>,
 }
 
 /// Measures `fake` against `real`, and one random half of `real` against the other for the floors. `None` is every
-/// metric that two samples (and the training rows, if given) suffice for.
+/// metric that two samples (and the training rows, if given, and the classes, if a judge named them) suffice for.
 ///
 /// # Errors
 /// If a metric is unknown or needs more than there is, or the samples do not match.
 pub fn compare(
-    real: &Points,
-    fake: &Points,
+    real: &Seen,
+    fake: &Seen,
     train: Option<&Points>,
     names: Option<&[String]>,
     settings: &Settings,
     noise: &Noise,
 ) -> Result<Comparison> {
+    let judged = real.probabilities.as_ref().zip(fake.probabilities.as_ref());
+    let (real, fake) = (&real.points, &fake.points);
     for (what, points) in [("samples", Some(fake)), ("training rows", train)] {
         if let Some(p) = points.filter(|p| p.dims() != real.dims()) {
             return Err(Error::data(what, format!("rows of {} numbers", real.dims()), p.dims()));
@@ -59,12 +67,27 @@ pub fn compare(
     if real.len().min(fake.len()) < 2 {
         return Err(Error::data("samples", "at least 2 rows each", real.len().min(fake.len())));
     }
-    let wanted = wanted(names, train.is_some())?;
-    let case = Case { train, ..Case::new(real, fake, settings, noise) };
+    let wanted = wanted(names, train.is_some(), judged.is_some())?;
+    let shares = judged.map(|(p, _)| shares_of(p)).transpose()?;
+    let case = Case {
+        train,
+        probabilities: judged.map(|(_, p)| p),
+        shares: shares.as_deref(),
+        counted: shares.as_ref().map(|_| real.len()),
+        ..Case::new(real, fake, settings, noise)
+    };
     let order = noise.fork("halves").permutation(real.len());
     let half = real.len() / 2;
     let (one, other) = (real.select(&order[..half]), real.select(&order[half..2 * half]));
-    let halves = (half >= FEWEST).then(|| case.between(&one, &other));
+    let half_of = |rows: &[usize]| judged.map(|(p, _)| select(p, rows)).transpose();
+    let (first, second) = (half_of(&order[..half])?, half_of(&order[half..2 * half])?);
+    let of_first = first.as_ref().filter(|_| half >= FEWEST).map(shares_of).transpose()?;
+    let halves = (half >= FEWEST).then(|| Case {
+        probabilities: second.as_ref(),
+        shares: of_first.as_deref(),
+        counted: Some(half),
+        ..case.between(&one, &other)
+    });
     let (mut times, mut floors) = (Vec::new(), Vec::new());
     let found = measure(&wanted, |group| {
         let start = Instant::now();
@@ -98,14 +121,30 @@ pub fn compare(
         }
     };
     let (bandwidth, eps) = case.used();
-    Ok(Comparison { metrics: found.into_iter().map(compared).collect(), bandwidth, eps })
+    let classes = match judged {
+        Some((_, p)) => Classes::new(p, shares.as_deref(), Some(real.len()))?.shares,
+        None => Vec::new(),
+    };
+    Ok(Comparison { metrics: found.into_iter().map(compared).collect(), bandwidth, eps, classes })
 }
 
-fn wanted(names: Option<&[String]>, train: bool) -> Result<Vec<&'static MetricInfo>> {
+/// The share of each class among judged rows.
+fn shares_of(probabilities: &Tensor) -> Result<Vec<f64>> {
+    Ok(Classes::new(probabilities, None, None)?.shares.iter().map(|s| s.share).collect())
+}
+
+fn select(probabilities: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    let rows: Vec<u32> = rows.iter().map(|&i| i as u32).collect();
+    let n = rows.len();
+    Ok(probabilities.index_select(&Tensor::from_vec(rows, n, probabilities.device())?, 0)?)
+}
+
+fn wanted(names: Option<&[String]>, train: bool, judged: bool) -> Result<Vec<&'static MetricInfo>> {
     let suffices = |m: &MetricInfo| match m.needs() {
         Needs::Samples => true,
         Needs::Train => train,
-        Needs::Modes | Needs::Density | Needs::Score | Needs::Classes => false,
+        Needs::Classes => judged,
+        Needs::Modes | Needs::Density | Needs::Score => false,
     };
     let Some(names) = names else { return Ok(metrics().filter(|m| suffices(m)).collect()) };
     let one = |name: &String| {
@@ -115,6 +154,11 @@ fn wanted(names: Option<&[String]>, train: bool) -> Result<Vec<&'static MetricIn
         }
         Err(Error::Unsupported(match info.needs() {
             Needs::Train => format!("metric '{name}' needs the training rows: give them with --train FILE"),
+            Needs::Classes => {
+                format!(
+                    "metric '{name}' needs the classes that a judge names: add --features mnist or glyphs"
+                )
+            }
             _ => format!("metric '{name}' needs to know where the data come from, not only samples"),
         }))
     };
@@ -128,7 +172,8 @@ mod tests {
 
     fn of(x: &Points, y: &Points, names: Option<&[&str]>) -> Result<Comparison> {
         let names: Option<Vec<String>> = names.map(|n| n.iter().map(|n| (*n).to_string()).collect());
-        compare(x, y, None, names.as_deref(), &Settings::default(), &Noise::new(0))
+        let (x, y) = (x.clone().into(), y.clone().into());
+        compare(&x, &y, None, names.as_deref(), &Settings::default(), &Noise::new(0))
     }
 
     #[test]
@@ -152,6 +197,38 @@ mod tests {
         Ok(())
     }
 
+    /// Where a judge named the classes of both, the histogram of the fake samples stands beside that of the real ones.
+    #[test]
+    fn classes_are_compared_where_a_judge_looked() -> Result<()> {
+        let seen = |n: usize, first: f64, seed: u64| -> Result<Seen> {
+            let ps = Noise::new(seed).uniforms(n).into_iter();
+            let ps: Vec<f64> = ps.flat_map(|u| if u < first { [0.9, 0.1] } else { [0.3, 0.7] }).collect();
+            let probabilities = Some(Tensor::from_vec(ps, (n, 2), &candle_core::Device::Cpu)?);
+            Ok(Seen { points: normal(n, 2, 1.0, 0.0, seed), probabilities })
+        };
+        let (real, fake) = (seen(400, 0.5, 1)?, seen(300, 0.8, 2)?);
+        let run = |names: Option<&[String]>| {
+            compare(&real, &fake, None, names, &Settings::default(), &Noise::new(0))
+        };
+        let names = ["class_tv", "confidence"].map(String::from);
+        let got = run(Some(&names))?;
+        let (tv, sure) = (&got.metrics[0].measurement, &got.metrics[1].measurement);
+        // Total variation 0.3 with the errors of both counts.
+        let error = (0.8f64 * 0.2 / 300.0 + 0.5 * 0.5 / 400.0).sqrt();
+        assert!((tv.value.unwrap_or(0.0) - 0.3).abs() < 4.0 * error, "{tv:?}");
+        assert!((tv.stderr.unwrap_or(0.0) / error - 1.0).abs() < 0.15, "{tv:?}");
+        assert!(tv.floor.is_some_and(|f| f < 0.15) && (sure.value.unwrap_or(0.0) - 0.86).abs() < 0.03);
+        let share = |p: &Seen| {
+            let of = p.probabilities.as_ref().map(shares_of);
+            of.and_then(Result::ok).map_or(f64::NAN, |s| s[0])
+        };
+        assert_eq!((got.classes[0].share, got.classes[0].truth), (share(&fake), Some(share(&real))));
+        let named = |c: &Comparison| c.metrics.iter().any(|m| m.name == "inception_score");
+        assert!(named(&run(None)?));
+        assert!(!named(&of(&normal(40, 2, 1.0, 0.0, 1), &normal(40, 2, 1.0, 0.0, 2), None)?));
+        Ok(())
+    }
+
     #[test]
     fn a_small_real_sample_has_no_floor() -> Result<()> {
         let got = of(&normal(30, 2, 1.0, 0.0, 1), &normal(50, 2, 1.0, 0.0, 2), Some(&["w2", "frechet"]))?;
@@ -163,7 +240,9 @@ mod tests {
     #[test]
     fn what_cannot_be_measured_is_refused() {
         let (x, y) = (normal(30, 2, 1.0, 0.0, 1), normal(30, 2, 1.0, 0.0, 2));
-        for (names, words) in [(["mmd"], "mmd2"), (["kl"], "where the data come from")] {
+        for (names, words) in
+            [(["mmd"], "mmd2"), (["kl"], "where the data come from"), (["class_tv"], "--features mnist")]
+        {
             let message = of(&x, &y, Some(&names)).expect_err("cannot be").to_string();
             assert!(message.contains(words), "{message}");
         }

@@ -27,6 +27,13 @@ pub struct Seen {
     pub probabilities: Option<Tensor>,
 }
 
+/// Points that nobody judged.
+impl From<Points> for Seen {
+    fn from(points: Points) -> Self {
+        Self { points, probabilities: None }
+    }
+}
+
 impl Features {
     /// The space of this name.
     ///
@@ -92,7 +99,7 @@ impl Features {
     /// As [`Features::of`].
     pub fn see(self, x: &Tensor) -> Result<Seen> {
         match self {
-            Self::Raw => Ok(Seen { points: Points::new(x)?, probabilities: None }),
+            Self::Raw => Ok(Points::new(x)?.into()),
             Self::Judged(_, judge) => {
                 let verdict = judge.judge(&images(x)?)?;
                 Ok(Seen {

@@ -17,6 +17,7 @@
 //! | `cf_distance`                                          | [`characteristic`] | closed form (influence)    |
 //! | `entropy_knn`                                          | [`entropy`]      | closed form (mean of logs)   |
 //! | `train_distance`, `authenticity`, `c_t`                | [`memorisation`] | closed form; needs training rows |
+//! | `fld_gap`                                              | [`fld`]          | closed form (influence); needs training rows |
 //! | `ksd2`                                                 | [`stein`]        | closed form (U-statistic); needs a score |
 //! | `mode_coverage`, `mode_error`                          | [`modes`]        | closed form (binomial)       |
 //! | `class_tv`, `confidence`, `inception_score`            | [`classes`]      | closed form (binomial, influence) |
@@ -35,6 +36,7 @@ mod compare;
 pub mod energy;
 pub mod entropy;
 pub mod features;
+pub mod fld;
 pub mod frechet;
 pub mod kid;
 pub mod memorisation;
@@ -171,6 +173,7 @@ static GROUPS: &[Group] = &[
     group(&entropy::METRICS, Needs::Samples, entropy::measure),
     group(&classes::METRICS, Needs::Classes, classes::measure),
     group(&memorisation::METRICS, Needs::Train, memorisation::measure),
+    group(&fld::METRICS, Needs::Train, fld::measure),
     group(&stein::METRICS, Needs::Score, stein::measure),
     group(&KL, Needs::Density, of_the_density),
 ];

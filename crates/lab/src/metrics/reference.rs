@@ -126,7 +126,7 @@ impl Reference {
         let named = self.measure(&seen, score)?.into_iter();
         let quality = named.map(|(m, e)| (m.name.to_string(), m.measured(e.estimate, e.n, floor(m.name))));
         let classes = match &seen.probabilities {
-            Some(p) => Classes::new(p, self.shares.as_deref())?.shares,
+            Some(p) => Classes::new(p, self.shares.as_deref(), None)?.shares,
             None => Vec::new(),
         };
         Ok(Judgement { quality: quality.collect(), classes })

@@ -1,11 +1,13 @@
 //! The first questions about a section, answered in words and from its rows alone: who fits best and how sure, who
 //! draws best, who is fastest, and what each costs.
 //!
-//! Nothing is claimed that intervals do not show: a single name means that its interval lies apart from all others.
+//! Nothing is claimed that intervals do not show: a single name means that its interval lies apart from all others, or
+//! that of its difference from each of them on the same test rows lies below zero.
 
 use serde::Serialize;
 
 use super::format::{bytes, printable, seconds, short};
+use super::paired;
 use super::rank::{Interval, unbeaten};
 use super::section::{Section, excess, is_reference, likelihood};
 use crate::metrics::{Needs, find};
@@ -104,7 +106,14 @@ fn fit(section: &Section<'_>) -> Option<Answer> {
         let next = ranked.iter().find(|(i, _)| !first(*i)).map(|(_, s)| *s);
         let next =
             next.map_or(String::new(), |s| format!(" Next: {}, {}.", printable(&s.row.model), measured(s)));
-        let because = format!("Surely: {}, and no other interval reaches it.{next}", measured(only));
+        let own = Interval::of_summary(only);
+        let others = ranked.iter().filter(|(i, _)| !first(*i)).filter_map(|(_, s)| Interval::of_summary(s));
+        let apart = own.is_some_and(|own| others.clone().all(|o| own.beats(&o)));
+        let why = match apart {
+            true => "no other interval reaches it",
+            false => "row by row on the same test rows no other reaches it",
+        };
+        let because = format!("Surely: {}, and {why}.{next}", measured(only));
         return answer(who(&only.row), because);
     }
     let bounded = |s: &&&Summary<'_>| Interval::of_summary(s).is_some_and(|i| i.low.is_finite());
@@ -137,7 +146,12 @@ fn fit(section: &Section<'_>) -> Option<Answer> {
             answer(format!("{}, as far as bounds tell", who(&open[0].row)), because)
         }
         _ => {
-            let because = format!("Undecided, their intervals overlap: {}.{hidden}", values(&known));
+            let rows = known
+                .iter()
+                .enumerate()
+                .all(|(i, a)| known[i + 1..].iter().all(|b| paired::difference(a, b).is_some()));
+            let also = if rows { ", also row by row" } else { "" };
+            let because = format!("Undecided, their intervals overlap{also}: {}.{hidden}", values(&known));
             answer(choice(&known), because)
         }
     }

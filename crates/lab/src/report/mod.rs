@@ -3,6 +3,7 @@
 //! | file         | what it holds                                             |
 //! |--------------|-----------------------------------------------------------|
 //! | [`rank`]     | who is above whom, by intervals; who cannot be told apart   |
+//! | `paired`     | models row by row on the test rows they share               |
 //! | `section`    | the models on one data set with one budget, in order       |
 //! | `glance`     | the first questions, answered in words                    |
 //! | `pareto`     | quality against what it costs                             |
@@ -23,6 +24,7 @@ mod glance;
 mod intervals;
 mod markdown;
 mod page;
+mod paired;
 mod pareto;
 pub mod rank;
 mod section;

@@ -9,11 +9,15 @@
 //! An estimate that states no tolerance is compatible with everything. Several likelihoods of one row in one space
 //! sandwich it: their intervals intersect. Different spaces are never compared.
 //!
-//! Models that are not distinguishable share a letter: the letters are the largest sets of intervals with a common
-//! point (the compact letter display of Piepho, 2004, for a relation of intervals).
+//! Where two models were judged on the same test rows and kept what each row costs, they are also compared row by row
+//! (`paired`): what makes a row hard for both cancels, and the models may be told apart although their intervals overlap.
+//!
+//! Models that are not distinguishable share a letter: the letters are the largest sets in which nobody is surely above
+//! another (the compact letter display of Piepho, 2004).
 
 use genzoo_core::{Better, Kind};
 
+use super::paired;
 use super::section::PAIRED;
 use crate::row::{Likelihood, Row, Status};
 use crate::seeds::{Spread, Summary};
@@ -103,49 +107,80 @@ fn comparable(a: &Row, b: &Row) -> bool {
     a.dataset == b.dataset && a.budget == b.budget && space(a) == space(b)
 }
 
+/// Who is surely above whom: `[i][j]` is whether model i is better than model j.
+fn order(all: &[Summary<'_>]) -> Vec<Vec<bool>> {
+    let intervals = intervals(all);
+    let above = |i: usize, j: usize| match (intervals[i], intervals[j]) {
+        (Some(a), Some(b)) if i != j && comparable(&all[i].row, &all[j].row) => {
+            a.beats(&b) || (!b.beats(&a) && paired::beats(&all[i], &all[j]))
+        }
+        _ => false,
+    };
+    (0..all.len()).map(|i| (0..all.len()).map(|j| above(i, j)).collect()).collect()
+}
+
 /// The ranks by likelihood among models that may be compared; `None` without a likelihood.
 pub fn ranks(all: &[Summary<'_>]) -> Vec<Option<Rank>> {
-    let intervals = intervals(all);
+    let (intervals, order) = (intervals(all), order(all));
     let rank = |i: usize| {
-        let own = intervals[i]?;
-        let others = || {
-            (0..all.len())
-                .filter(|&j| j != i && comparable(&all[j].row, &all[i].row))
-                .filter_map(|j| intervals[j])
-        };
-        let above = others().filter(|o| o.beats(&own)).count();
-        let below = others().filter(|o| own.beats(o)).count();
-        Some(Rank { best: 1 + above, worst: 1 + others().count() - below })
+        intervals[i]?;
+        let others = (0..all.len()).filter(|&j| j != i && intervals[j].is_some());
+        let others = others.filter(|&j| comparable(&all[j].row, &all[i].row)).count();
+        let above = (0..all.len()).filter(|&j| order[j][i]).count();
+        let below = (0..all.len()).filter(|&j| order[i][j]).count();
+        Some(Rank { best: 1 + above, worst: 1 + others - below })
     };
     (0..all.len()).map(rank).collect()
 }
 
+/// Most groups: no table of models has as many.
+const MOST_GROUPS: usize = 1_000;
+
 /// For each model the letters of the groups it belongs to; empty without a likelihood.
 pub fn letters(all: &[Summary<'_>]) -> Vec<String> {
-    let intervals = intervals(all);
-    let known = || (0..all.len()).filter(|&i| intervals[i].is_some());
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    // A largest set of closed intervals with a common point is found at the left end of one of them.
-    for i in known() {
-        let point = intervals[i].map_or(0.0, |own| own.low);
-        let holds = |j: &usize| intervals[*j].is_some_and(|o| o.low <= point && point <= o.high);
-        let group: Vec<usize> =
-            known().filter(|&j| comparable(&all[i].row, &all[j].row)).filter(holds).collect();
-        if !groups.contains(&group) {
-            groups.push(group);
-        }
-    }
-    let within = |a: &[usize], b: &[usize]| a.len() < b.len() && a.iter().all(|i| b.contains(i));
-    let mut largest: Vec<&Vec<usize>> =
-        groups.iter().filter(|g| !groups.iter().any(|other| within(g, other))).collect();
+    let (intervals, order) = (intervals(all), order(all));
+    let known: Vec<usize> = (0..all.len()).filter(|&i| intervals[i].is_some()).collect();
+    let alike =
+        |i: usize, j: usize| i != j && comparable(&all[i].row, &all[j].row) && !order[i][j] && !order[j][i];
+    let mut groups = Vec::new();
+    largest(&alike, Vec::new(), known, Vec::new(), &mut groups);
     let start =
         |g: &[usize]| g.iter().filter_map(|&i| intervals[i]).map(|o| o.low).fold(f64::NEG_INFINITY, f64::max);
-    largest.sort_by(|a, b| start(a).total_cmp(&start(b)));
+    groups.iter_mut().for_each(|g| g.sort_unstable());
+    groups.sort_by(|a, b| start(a).total_cmp(&start(b)).then_with(|| a.cmp(b)));
     let letters = |i: usize| {
-        let own = largest.iter().enumerate().filter(|(_, g)| g.contains(&i));
+        let own = groups.iter().enumerate().filter(|(_, g)| g.contains(&i));
         own.map(|(k, _)| letter(k)).collect::<Vec<_>>().join("")
     };
     (0..all.len()).map(letters).collect()
+}
+
+/// The largest sets in which all are alike, by Bron & Kerbosch (1973): those that hold `group`, some of `open`, and none
+/// of `closed`.
+fn largest(
+    alike: &dyn Fn(usize, usize) -> bool,
+    group: Vec<usize>,
+    mut open: Vec<usize>,
+    mut closed: Vec<usize>,
+    found: &mut Vec<Vec<usize>>,
+) {
+    if found.len() >= MOST_GROUPS {
+        return;
+    }
+    if open.is_empty() && closed.is_empty() {
+        found.extend((!group.is_empty()).then_some(group));
+        return;
+    }
+    // Every largest set holds the pivot or somebody who is not like it.
+    let likes = |p: usize| open.iter().filter(|&&v| alike(p, v)).count();
+    let Some(pivot) = open.iter().chain(&closed).copied().max_by_key(|&p| likes(p)) else { return };
+    for v in open.clone().into_iter().filter(|&v| !alike(pivot, v)) {
+        let near = |of: &[usize]| of.iter().copied().filter(|&u| alike(u, v)).collect::<Vec<_>>();
+        let grown = [&group[..], &[v]].concat();
+        largest(alike, grown, near(&open), near(&closed), found);
+        open.retain(|&u| u != v);
+        closed.push(v);
+    }
 }
 
 /// a … z, then a1 … z1 and so on.
@@ -300,6 +335,31 @@ mod tests {
             assert_eq!(share, !a.beats(&b) && !b.beats(&a), "{i} {j}");
         }
         assert_eq!((letter(25), letter(27)), ("z".into(), "b1".into()));
+    }
+
+    /// Three models whose intervals overlap; row by row the first is told from the other two.
+    #[test]
+    fn rows_that_models_share_decide_ranks_and_letters() {
+        let hard: Vec<f64> = genzoo_core::Noise::new(4).normals(1_000);
+        let model = |name: &str, shift: f64| {
+            let mut model = Row { model: name.into(), test_rows: Some("rows".into()), ..specimen() };
+            model.nll = hard.iter().enumerate().map(|(i, h)| h + shift + 1e-3 * f64::from(i as u8)).collect();
+            let value = model.nll.iter().sum::<f64>() / 1_000.0;
+            model.likelihood = model.likelihood.map(|l| Likelihood { value, stderr: 0.03, n: 1_000, ..l });
+            model
+        };
+        let mut rows = [model("a", 0.0), model("b", 0.02), model("c", 0.02)];
+        rows[2].nll.iter_mut().zip(&hard).for_each(|(v, h)| *v += 0.1 * h);
+        // A seed alone has the error of its rows and nothing more.
+        rows.iter_mut().for_each(|r| {
+            let stderr = genzoo_numerics::special::Moments::of(&r.nll).standard_error();
+            r.likelihood = r.likelihood.take().map(|l| Likelihood { stderr, ..l });
+        });
+        assert_eq!(text(&rows), some(&["1", "2-3", "2-3"]));
+        let all: Vec<Summary<'_>> = rows.iter().flat_map(|r| summaries(&[r])).collect();
+        assert_eq!(letters(&all), ["a", "b", "b"]);
+        rows.iter_mut().for_each(|r| r.nll.clear());
+        assert_eq!(text(&rows), some(&["1-3", "1-3", "1-3"]));
     }
 
     #[test]

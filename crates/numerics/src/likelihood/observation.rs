@@ -14,14 +14,17 @@ use genzoo_core::capability::Decoder;
 use genzoo_core::math::HALF_LOG_TAU;
 use genzoo_core::{Error, Noise, Result};
 
-use super::ais::Ais;
+use super::ais::{Ais, Ladder};
 use crate::rows;
 use crate::special::Moments;
 
 /// Codes among which the nearest image of each validation row is sought, to know where σ may lie.
 const CODES: usize = 1_024;
-/// Narrowings of the golden section: σ to about 4 %.
-const NARROWINGS: usize = 9;
+/// How far σ may lie above and below that distance, on a logarithmic scale.
+const ABOVE: f64 = 2.0;
+const BELOW: f64 = 3.0;
+/// Values of σ that are tried.
+const STEPS: usize = 60;
 
 /// A generator seen through noise of standard deviation `sigma`.
 pub struct Observed<'a> {
@@ -41,8 +44,14 @@ impl<'a> Observed<'a> {
         Ok(Self { generator, sigma })
     }
 
-    /// The σ under which the rows of `validation`, `(n, event…)`, are likeliest by `ais`, by golden section on log σ with
-    /// the same draws for every σ.
+    /// The σ under which the rows of `validation`, `(n, event…)`, are likeliest. One annealing knows them all, because a
+    /// likelihood at the temperature β is one of wider noise:
+    ///
+    /// ```text
+    /// N(x; G, σ₁² I)^β ∝ N(x; G, σ² I),  σ = σ₁/√β      log p_σ(x) = log Z_β + β D/2 log 2πσ₁² − D/2 log 2πσ²
+    /// ```
+    /// So `ais` anneals to the smallest σ there may be, through [`STEPS`] temperatures of its own choice, and the largest
+    /// mean of log p_σ on the way is σ's.
     ///
     /// # Errors
     /// If there are no rows, or the generator fails.
@@ -60,13 +69,30 @@ impl<'a> Observed<'a> {
         // The nearest of some images is farther than the best one, so σ may lie far below; or the images are too few
         // where the rows are, and it lies above.
         let reach = (Moments::of(&nearest).mean() / d).sqrt().max(1e-6);
-        let held_out = |log_sigma: f64| -> Result<f64> {
-            let observed = Self::new(generator, log_sigma.exp())?;
-            let got = ais.evidence(&observed, validation, &mut noise.fork("anneal"))?;
-            Ok(Moments::of(&got.values).mean())
+        let (first, last) = (reach.ln() + ABOVE, reach.ln() - BELOW);
+        let log_sigma = |k: usize| first + (last - first) * k as f64 / (STEPS - 1) as f64;
+        let least = Self::new(generator, last.exp())?;
+        let betas = (0..STEPS).map(|k| (2.0 * (last - log_sigma(k))).exp());
+        let mut betas: Vec<f64> = std::iter::once(0.0).chain(betas).collect();
+        betas[STEPS] = 1.0;
+        let transitions = ais.transitions.max(2);
+        let ais = Ais { ladder: Ladder::Given(betas), transitions, ..ais.clone() };
+        let (betas, along) = ais.evidence_along(&least, validation, &mut noise.fork("anneal"))?;
+        let normal = |log_sigma: f64| -0.5 * d * (std::f64::consts::TAU.ln() + 2.0 * log_sigma);
+        let curve: Vec<f64> = (0..STEPS)
+            .map(|k| {
+                let log_z = Moments::of(&along[k + 1]).mean();
+                log_z - betas[k + 1] * normal(last) + normal(log_sigma(k))
+            })
+            .collect();
+        let best = (0..STEPS).max_by(|&a, &b| curve[a].total_cmp(&curve[b])).unwrap_or(0);
+        // The top of the parabola through the best and its neighbours, equally far apart.
+        let bend = match (best.checked_sub(1).map(|k| curve[k]), curve.get(best + 1)) {
+            (Some(left), Some(right)) => 0.5 * (left - right) / (left - 2.0 * curve[best] + right),
+            _ => 0.0,
         };
-        let log_sigma = golden_section(reach.ln() - 3.0, reach.ln() + 2.0, held_out)?;
-        Self::new(generator, log_sigma.exp())
+        let step = (last - first) / (STEPS - 1) as f64;
+        Self::new(generator, (log_sigma(best) + step * if bend.is_finite() { bend } else { 0.0 }).exp())
     }
 
     /// The noise's standard deviation.
@@ -130,28 +156,10 @@ fn nearest_squares(generator: &dyn Decoder, x: &Tensor, noise: &mut Noise) -> Re
     Ok(nearest)
 }
 
-/// Where `f` is largest between `low` and `high`, if it has one maximum there.
-fn golden_section(mut low: f64, mut high: f64, mut f: impl FnMut(f64) -> Result<f64>) -> Result<f64> {
-    let share = 0.5 * (5f64.sqrt() - 1.0);
-    let (mut a, mut b) = (high - share * (high - low), low + share * (high - low));
-    let (mut at_a, mut at_b) = (f(a)?, f(b)?);
-    for _ in 0..NARROWINGS {
-        if at_a > at_b {
-            (high, b, at_b) = (b, a, at_a);
-            a = high - share * (high - low);
-            at_a = f(a)?;
-        } else {
-            (low, a, at_a) = (a, b, at_b);
-            b = low + share * (high - low);
-            at_b = f(b)?;
-        }
-    }
-    Ok(if at_a > at_b { a } else { b })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::likelihood::ais::Transition;
     use crate::targets::LinearGaussian;
 
     fn generator() -> LinearGaussian {
@@ -193,11 +201,38 @@ mod tests {
                 (best, top) = (sigma, value);
             }
         }
-        let ais = Ais { chains: 16, ladder: super::super::ais::Ladder::Balanced(40), ..Ais::default() };
+        let ais = Ais { chains: 16, transition: Transition::Hmc { leapfrogs: 5 }, ..Ais::default() };
         let generator = generator();
         let got = Observed::fit(&generator, &x, &ais, &mut noise)?.sigma();
-        assert!((got / best).ln().abs() < 0.12, "{got} {best}");
+        assert!((got / best).ln().abs() < 0.05, "{got} {best}");
         assert!((best / truth.sigma).ln().abs() < 4.0 / 200f64.sqrt(), "{best}");
+        Ok(())
+    }
+
+    /// The evidence at every temperature of one annealing is the closed form under the noise that it stands for.
+    #[test]
+    fn one_annealing_knows_every_sigma() -> Result<()> {
+        let (truth, least) = (LinearGaussian::ppca(), 0.2f64);
+        let (x, _) = truth.sample(20, &mut Noise::new(4))?;
+        let sigmas = [3.0, 1.5, 1.0, 0.7, 0.5, 0.35, 0.25, least];
+        let betas = [0.0].into_iter().chain(sigmas.map(|s| (least / s).powi(2))).collect();
+        let ais = Ais { chains: 400, ladder: Ladder::Given(betas), transitions: 3, ..Ais::default() };
+        let generator = generator();
+        let observed = Observed::new(&generator, least)?;
+        let (betas, along) = ais.evidence_along(&observed, &x, &mut Noise::new(5))?;
+        for (k, sigma) in sigmas.into_iter().enumerate() {
+            let d = x.dim(1)? as f64;
+            let normal = |sigma: f64| -0.5 * d * (std::f64::consts::TAU * sigma * sigma).ln();
+            let want = LinearGaussian { sigma, ..truth.clone() }.log_evidence(&x)?;
+            let gaps: Vec<f64> = along[k + 1]
+                .iter()
+                .zip(want)
+                .map(|(log_z, want)| log_z - betas[k + 1] * normal(least) + normal(sigma) - want)
+                .collect();
+            let gaps = Moments::of(&gaps);
+            assert!(gaps.mean().abs() < 4.0 * gaps.standard_error() + 0.02, "{sigma}: {gaps:?}");
+            assert!(gaps.standard_error() < 0.1, "{sigma}: {gaps:?}");
+        }
         Ok(())
     }
 
@@ -209,13 +244,6 @@ mod tests {
         let gaps = rows::host(&(x - generator.decode(&z)?)?)?;
         let moments = Moments::of(&gaps);
         assert!((moments.variance() / 0.04 - 1.0).abs() < 4.0 * (2.0f64 / 12_000.0).sqrt(), "{moments:?}");
-        Ok(())
-    }
-
-    #[test]
-    fn the_golden_section_narrows_to_the_maximum() -> Result<()> {
-        let got = golden_section(-3.0, 5.0, |x| Ok(-(x - 1.7) * (x - 1.7)))?;
-        assert!((got - 1.7).abs() < 8.0 * 0.618f64.powi(NARROWINGS as i32 + 1), "{got}");
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use candle_core::{DType, Tensor};
 use genzoo_core::capability::Energy;
 use genzoo_core::{Error, Noise, Result};
 
-use super::{Bridge, Chains, Landscape};
+use super::{Bridge, Chains, Landscape, Transition};
 use crate::rows;
 
 /// How to cool.
@@ -48,8 +48,8 @@ impl Annealing {
             }
         }
         super::positive(self.step)?;
-        let bridge = Bridge { from: None, to: target };
-        let mut ends = bridge.at(&x.detach())?;
+        let (bridge, transition) = (Bridge::new(None, target), Transition::Hmc { leapfrogs: self.leapfrogs });
+        let mut ends = bridge.at(x, transition)?;
         let (mut lowest, mut best) = (ends.energies()?, ends.x.clone());
         let n = lowest.len();
         for k in 0..self.temperatures {
@@ -57,7 +57,7 @@ impl Annealing {
             let temperature = self.hot * (self.cold / self.hot).powf(share);
             let (betas, steps) = (vec![1.0 / temperature; n], vec![self.step * temperature.sqrt(); n]);
             for _ in 0..self.moves {
-                bridge.step(&mut ends, &betas, &steps, self.leapfrogs, noise)?;
+                bridge.jittered(&mut ends, &betas, &steps, transition, noise)?;
                 let energies = ends.energies()?;
                 let lower: Vec<u8> = energies.iter().zip(&lowest).map(|(e, l)| u8::from(e < l)).collect();
                 best = rows::select(&Tensor::from_vec(lower, n, best.device())?, &ends.x, &best)?;

@@ -16,26 +16,28 @@
 //!
 //! [`Preconditioned`] gives any of them a mass matrix, [`Jittered`] a random step, and [`WarmUp`] finds both. Beside
 //! them stand [`Baoab`], which carries momenta along; [`ParallelTempering`], [`Smc`] and [`Annealing`], which move on
-//! the tempered targets of a [`Bridge`]; [`jarzynski`]'s weighted walkers, which follow a target in training;
-//! [`discrete`] states; and the [`ising`] model with its clusters.
+//! the tempered targets of a [`Bridge`], straight or by [`MomentAverages`]; [`jarzynski`]'s weighted walkers, which
+//! follow a target in training; [`discrete`] states; and the [`ising`] model with its clusters.
 
 mod adaptation;
 mod annealing;
 mod bridge;
 mod diagnostics;
 pub mod discrete;
-pub(crate) mod hmc;
+mod hmc;
 pub mod ising;
 pub mod jarzynski;
-pub(crate) mod mala;
-pub(crate) mod metropolis;
+mod mala;
+mod metropolis;
 mod metropolis_hastings;
+mod moments;
 mod nuts;
 mod parallel_tempering;
 mod preconditioned;
 mod reflection;
 mod resampling;
 mod smc;
+mod transition;
 mod ula;
 mod underdamped;
 
@@ -45,17 +47,20 @@ mod laws;
 pub use adaptation::{Adapted, Covariance, DualAveraging, Mass, WarmUp};
 pub use annealing::{Annealing, descend};
 pub use bridge::Bridge;
+pub(crate) use bridge::{Ends, Whitened};
 pub use diagnostics::{autocorrelation, effective_sample_size, split_r_hat};
 pub use hmc::Hmc;
 pub use mala::Mala;
 pub use metropolis::Metropolis;
 pub use metropolis_hastings::{MetropolisHastings, Proposal};
+pub use moments::MomentAverages;
 pub use nuts::{Nuts, NutsInfo};
 pub use parallel_tempering::{ParallelTempering, Replicas, TemperingInfo};
 pub use preconditioned::{Jittered, Preconditioned};
 pub use reflection::{ReflectedMala, ReflectedUla, Walls};
 pub use resampling::systematic;
 pub use smc::{Smc, SmcEstimate};
+pub use transition::Transition;
 pub use ula::Ula;
 pub use underdamped::{Baoab, Phase};
 

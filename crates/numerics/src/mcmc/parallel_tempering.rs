@@ -15,8 +15,7 @@
 use candle_core::Tensor;
 use genzoo_core::{Error, Noise, Result};
 
-use super::Bridge;
-use super::bridge::{Ends, best_acceptance};
+use super::{Bridge, Ends, Transition};
 use crate::special::Moments;
 
 /// A ladder of temperatures, and Hamiltonian moves on it; with one leapfrog they are MALA's.
@@ -100,7 +99,11 @@ impl ParallelTempering {
     /// Puts every replica of chain c at row c of `x`, `(chains, event…)`.
     pub fn init(&self, bridge: &Bridge<'_>, x: &Tensor) -> Result<Replicas> {
         let copies: Vec<&Tensor> = self.betas.iter().map(|_| x).collect();
-        self.place(bridge.at(&Tensor::cat(&copies, 0)?.detach())?)
+        self.place(bridge.at(&Tensor::cat(&copies, 0)?, self.transition())?)
+    }
+
+    fn transition(&self) -> Transition {
+        Transition::Hmc { leapfrogs: self.leapfrogs }
     }
 
     fn place(&self, ends: Ends) -> Result<Replicas> {
@@ -119,7 +122,7 @@ impl ParallelTempering {
         let spread =
             |of: &[f64]| -> Vec<f64> { of.iter().flat_map(|v| std::iter::repeat_n(*v, n)).collect() };
         let (betas, steps) = (spread(&self.betas), spread(&self.steps));
-        let info = bridge.step(&mut replicas.ends, &betas, &steps, self.leapfrogs, noise)?;
+        let info = bridge.jittered(&mut replicas.ends, &betas, &steps, self.transition(), noise)?;
         let acceptance = info.acceptance.chunks(n.max(1)).map(|of| Moments::of(of).mean()).collect();
         Ok(TemperingInfo { acceptance, swaps: self.swap(replicas, noise)? })
     }
@@ -175,8 +178,9 @@ impl ParallelTempering {
             let mut swaps = vec![Moments::default(); ladder.betas.len() - 1];
             for sweep in 0..sweeps {
                 let info = ladder.step(bridge, &mut replicas, noise)?;
+                let best = ladder.transition().target_acceptance();
                 for (step, acceptance) in ladder.steps.iter_mut().zip(info.acceptance) {
-                    *step *= (0.3 * (acceptance - best_acceptance(ladder.leapfrogs))).exp();
+                    *step *= (0.3 * (acceptance - best)).exp();
                 }
                 // The first half settles on the new ladder, unless there is hardly any.
                 if 2 * sweep >= sweeps || sweeps < 4 {
@@ -240,7 +244,7 @@ mod tests {
     fn replicas_keep_their_laws_and_carry_mass_between_far_modes() -> Result<()> {
         let (target, n, mut noise) = (far(), 200, Noise::new(1));
         let base = Gaussian::diagonal(&[0.0; 2], &[6.0; 2], DType::F64, &Device::Cpu)?;
-        let bridge = Bridge { from: Some(&base), to: &target };
+        let bridge = Bridge::new(Some(&base), &target);
         // All chains start in the lighter mode.
         let x = Tensor::new(&[[-6.0f64, 0.0]], &Device::Cpu)?.broadcast_as((n, 2))?.contiguous()?;
         let first = ParallelTempering::new(&[0.0, 0.02, 0.1, 0.4, 1.0], &[5.0, 2.0, 1.0, 0.7, 0.5], 3)?;
@@ -281,21 +285,27 @@ mod tests {
     fn swaps_of_gaussians_have_the_known_rate() -> Result<()> {
         let (n, mut noise) = (2_000, Noise::new(2));
         let target = Gaussian::standard(2, DType::F64, &Device::Cpu)?;
-        let bridge = Bridge { from: None, to: &target };
+        let bridge = Bridge::new(None, &target);
         let betas = [0.2, 0.5, 1.0];
         let ladder = ParallelTempering::new(&betas, &[1.0; 3], 1)?;
         let mut parts = vec![];
         for beta in betas {
             parts.push((noise.normal((n, 2), DType::F64, &Device::Cpu)? / f64::sqrt(beta))?);
         }
-        let mut replicas = ladder.place(bridge.at(&Tensor::cat(&parts, 0)?)?)?;
+        let mut replicas = ladder.place(bridge.at(&Tensor::cat(&parts, 0)?, ladder.transition())?)?;
         let mut got = [Moments::default(); 2];
         for _ in 0..20 {
             for (got, swap) in got.iter_mut().zip(ladder.swap(&mut replicas, &mut noise)?) {
                 swap.into_iter().for_each(|s| got.push(s));
             }
             let rows = betas.map(|b| [b; 2_000]).concat();
-            bridge.step(&mut replicas.ends, &rows, &vec![1.0; 3 * n], 3, &mut noise)?;
+            bridge.jittered(
+                &mut replicas.ends,
+                &rows,
+                &vec![1.0; 3 * n],
+                Transition::Hmc { leapfrogs: 3 },
+                &mut noise,
+            )?;
         }
         for (k, got) in got.iter().enumerate() {
             let want = 2.0 * betas[k] / (betas[k] + betas[k + 1]);

@@ -16,8 +16,7 @@ use candle_core::Tensor;
 use genzoo_core::capability::Energy;
 use genzoo_core::{Error, Noise, Result};
 
-use super::bridge::best_acceptance;
-use super::{Bridge, systematic};
+use super::{Bridge, Transition, Whitened, systematic};
 use crate::Gaussian;
 use crate::special::{effective_sample_size, log_mean_exp, log_sum_exp};
 
@@ -95,8 +94,9 @@ impl Smc {
         let n = self.particles;
         let seen = Whitened { target, base, event };
         let start = Gaussian::standard(base.dimension(), base.dtype(), base.device())?;
-        let bridge = Bridge { from: Some(&start), to: &seen };
-        let mut particles = bridge.at(&start.sample(n, noise)?)?;
+        let (bridge, transition) =
+            (Bridge::new(Some(&start), &seen), Transition::Hmc { leapfrogs: self.leapfrogs });
+        let mut particles = bridge.at(&start.sample(n, noise)?, transition)?;
         let (mut beta, mut log_z, mut step, mut resampled) = (0.0, 0.0, self.step, 0);
         let mut log_weights = vec![0.0; n];
         let mut ancestors: Vec<usize> = (0..n).collect();
@@ -136,10 +136,10 @@ impl Smc {
             let mut rate = 0.0;
             for _ in 0..self.moves {
                 let info =
-                    bridge.step(&mut particles, &vec![beta; n], &vec![step; n], self.leapfrogs, noise)?;
+                    bridge.jittered(&mut particles, &vec![beta; n], &vec![step; n], transition, noise)?;
                 rate += info.mean_acceptance() / self.moves as f64;
                 if self.adapt {
-                    step *= (0.5 * (info.mean_acceptance() - best_acceptance(self.leapfrogs))).exp();
+                    step *= (0.5 * (info.mean_acceptance() - transition.target_acceptance())).exp();
                 }
             }
             acceptance.push(rate);
@@ -205,31 +205,6 @@ impl Smc {
             }
         }
         Ok(())
-    }
-}
-
-/// The target in the base's whitened coordinates: `Ũ(z) = U(m + L z) − log|det L|`, with the same Z.
-struct Whitened<'a> {
-    target: &'a dyn Energy,
-    base: &'a Gaussian,
-    event: &'a [usize],
-}
-
-impl Whitened<'_> {
-    fn positions(&self, z: &Tensor) -> Result<Tensor> {
-        let shape = [&[z.dim(0)?][..], self.event].concat();
-        Ok(self.base.colour(z)?.reshape(shape)?)
-    }
-}
-
-impl Energy for Whitened<'_> {
-    fn energy(&self, z: &Tensor) -> Result<Tensor> {
-        Ok((self.target.energy(&self.positions(z)?)? - self.base.log_det())?)
-    }
-
-    fn energy_and_gradient(&self, z: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (energy, gradient) = self.target.energy_and_gradient(&self.positions(z)?)?;
-        Ok(((energy - self.base.log_det())?, self.base.pull_gradient(&gradient.reshape(z.shape())?)?))
     }
 }
 

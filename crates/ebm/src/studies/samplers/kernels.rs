@@ -221,7 +221,7 @@ fn tempering(target: &Target, length: Length, noise: &mut Noise) -> Result<Trace
     let n = length.chains;
     let base = base(target, noise)?;
     let counted = Counted::new(&*target.energy);
-    let bridge = Bridge { from: Some(&base), to: &counted };
+    let bridge = Bridge::new(Some(&base), &counted);
     let ladder = ParallelTempering::new(&[0.0, 0.25, 0.5, 0.75, 1.0], &[0.2; 5], LEAPFROGS)?;
     let replicas = ladder.init(&bridge, &(target.draws)(n, noise)?)?;
     let rounds = (3, (length.warm_up / 3).max(4));

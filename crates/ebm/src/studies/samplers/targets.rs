@@ -150,7 +150,7 @@ impl Network {
             let first = if name.ends_with("weight") { 0.0 } else { -1.0 };
             let value = |k: usize| {
                 let (i, j) = ((k / columns) as f64, (k % columns) as f64 + first);
-                let wave = 43_758.5453 * (12.9898 * i + 78.233 * j + layer as f64).sin();
+                let wave = 43_758.545_3 * (12.9898 * i + 78.233 * j + layer as f64).sin();
                 (2.0 * (wave - wave.floor()) - 1.0) * GAINS[layer] / (fan_in as f64).sqrt()
             };
             let values: Vec<f64> = (0..tensor.elem_count()).map(value).collect();

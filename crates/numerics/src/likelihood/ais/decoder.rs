@@ -14,6 +14,7 @@ use genzoo_core::capability::{Decoder, Energy};
 use genzoo_core::{Error, Noise, Result, math};
 
 use super::estimate::DEGENERATE;
+use super::pilot::Plan;
 use super::run::acceptances;
 use super::{Ais, Gaussian};
 use crate::rows;
@@ -80,6 +81,45 @@ impl Ais {
         self.rows(decoder, x, Some(z), noise)
     }
 
+    /// `log p̂` of every row under each tempered likelihood `p(x|z)^β` on the way: the temperatures, and for each of them
+    /// `log (1/n) Σ_chains w` of every row. One annealing, all rows at once.
+    ///
+    /// # Errors
+    /// As [`Ais::evidence`].
+    pub(crate) fn evidence_along(
+        &self,
+        decoder: &dyn Decoder,
+        x: &Tensor,
+        noise: &mut Noise,
+    ) -> Result<(Vec<f64>, Vec<Vec<f64>>)> {
+        self.check()?;
+        let (b, d) = (x.dim(0)?, decoder.latent_dim());
+        let (base, event) = (Gaussian::standard(d, x.dtype(), x.device())?, [d]);
+        let plan = self.plan_rows(decoder, x, noise)?;
+        let posterior = Posterior::new(decoder, x, self.chains)?;
+        let mut along = vec![vec![0.0; b]];
+        let mut watch = |_: usize, log_weights: &[f64]| {
+            let of = |i: usize| log_weights.iter().skip(i).step_by(b).copied().collect::<Vec<f64>>();
+            along.push((0..b).map(|i| log_mean_weight(&of(i)).0).collect());
+        };
+        self.along(&posterior, &base, &event, b, |path| {
+            self.anneal(path, &plan, (self.chains * b, None), noise, &mut watch)
+        })?;
+        Ok((plan.betas, along))
+    }
+
+    /// Temperatures and steps for rows `x`, from a pilot run on the first of them: two chains each show the spread within
+    /// rows.
+    fn plan_rows(&self, decoder: &dyn Decoder, x: &Tensor, noise: &mut Noise) -> Result<Plan> {
+        let d = decoder.latent_dim();
+        let (base, event) = (Gaussian::standard(d, x.dtype(), x.device())?, [d]);
+        let b = x.dim(0)?.min(self.pilot_chains / 2).max(1);
+        let copies = self.pilot_chains.div_ceil(b).clamp(2, 64);
+        let posterior = Posterior::new(decoder, &x.narrow(0, 0, b)?.contiguous()?, copies)?;
+        let chains = if self.pilot_chains == 0 { 0 } else { copies * b };
+        self.along(&posterior, &base, &event, b, |path| self.plan(path, chains, noise))
+    }
+
     fn rows(
         &self,
         decoder: &dyn Decoder,
@@ -88,6 +128,13 @@ impl Ais {
         noise: &mut Noise,
     ) -> Result<EvidenceEstimate> {
         self.check()?;
+        if self.moments.is_some() {
+            return Err(Error::config(
+                "moments",
+                "none: every row has a posterior of its own",
+                "those of one law",
+            ));
+        }
         let d = decoder.latent_dim();
         let (base, event) = (Gaussian::standard(d, x.dtype(), x.device())?, [d]);
         let copies = self.chains.min(self.rows_at_once.max(1));
@@ -103,24 +150,19 @@ impl Ais {
         let (mut mean, mut lowest) = (Moments::default(), f64::NAN);
         for (start, b) in rows::pieces(x.dim(0)?, self.rows_at_once / copies) {
             let part = x.narrow(0, start, b)?.contiguous()?;
-            let plan = {
-                // Enough chains per row to see a spread within rows.
-                let chains = self.pilot_chains.div_ceil(b).clamp(2, 64);
-                let posterior = Posterior::new(decoder, &part, chains)?;
-                let chains = if self.pilot_chains == 0 { 0 } else { chains * b };
-                self.plan(&self.path(&posterior, &base, &event, b), chains, noise)?
-            };
+            let plan = self.plan_rows(decoder, &part, noise)?;
             out.rungs = plan.betas.len() - 1;
             out.evaluations += plan.evaluations;
             let mut log_weights = vec![Vec::with_capacity(self.chains); b];
             for (_, copies) in rows::pieces(self.chains, copies) {
                 let posterior = Posterior::new(decoder, &part, copies)?;
-                let path = self.path(&posterior, &base, &event, b);
                 let exact = match z {
                     None => None,
                     Some(z) => Some(rows::tile(&z.narrow(0, start, b)?.contiguous()?, copies)?),
                 };
-                let annealed = self.anneal(&path, &plan, copies * b, exact.as_ref(), noise)?;
+                let annealed = self.along(&posterior, &base, &event, b, |path| {
+                    self.anneal(path, &plan, (copies * b, exact.as_ref()), noise, &mut |_, _| ())
+                })?;
                 for (i, w) in annealed.log_weights.into_iter().enumerate() {
                     log_weights[i % b].push(w);
                 }

@@ -49,7 +49,7 @@ impl Ais {
         noise: &mut Noise,
     ) -> Result<ThermodynamicEstimate> {
         self.check_event(base, event)?;
-        self.area(&self.path(target, base, event, 1), noise)
+        self.along(target, base, event, 1, |path| self.area(path, noise))
     }
 
     /// The same for a machine with two layers.

@@ -8,7 +8,8 @@
 //!
 //! Because log Ẑ falls short in mean, −U − log Ẑ overstates the log p of an energy, and log Ẑ understates the log p(x)
 //! of a decoder. Run backward from exact samples of the target, the same weights give a bound from the other side:
-//! bidirectional Monte Carlo encloses log Z, and the gap closes as temperatures are added.
+//! bidirectional Monte Carlo encloses log Z, and the gap closes as temperatures are added. The path above is the
+//! geometric one; [`Ais::moments`] bends it through the averages of moments.
 //!
 //! The chains live in coordinates whitened by the base. A pilot run with its own draws tunes the step size per
 //! temperature to the best acceptance and places the temperatures; the run proper then holds both fixed, so that
@@ -17,9 +18,8 @@
 //! | file          | what it holds                                             |
 //! |---------------|-----------------------------------------------------------|
 //! | `ladder`      | where temperatures lie                                    |
-//! | `transition`  | what moves the chains                                     |
 //! | `path`        | what the runs need of tempered targets and their chains   |
-//! | `continuous`  | the geometric path of an energy in whitened coordinates   |
+//! | `continuous`  | the path to an energy, in whitened coordinates            |
 //! | `bipartite`   | two layers of discrete units, moved by block Gibbs        |
 //! | `pilot`       | step sizes and temperatures by a trial run                |
 //! | `run`         | weights, forward and in reverse                           |
@@ -40,14 +40,13 @@ mod ladder;
 mod path;
 mod pilot;
 mod run;
-mod transition;
 
+pub use crate::mcmc::Transition;
 pub use bipartite::{BinaryRbm, BipartitePath};
 pub use decoder::EvidenceEstimate;
 pub use estimate::{AisEstimate, Bracket};
 pub use integration::ThermodynamicEstimate;
 pub use ladder::Ladder;
-pub use transition::Transition;
 
 use candle_core::Tensor;
 use genzoo_core::capability::Energy;
@@ -57,7 +56,6 @@ use crate::gaussian::Gaussian;
 use crate::rows;
 use crate::special::{Moments, effective_sample_size, log_mean_weight};
 use bipartite::Layers;
-use continuous::Geometric;
 use path::Path;
 
 /// How to anneal.
@@ -77,6 +75,9 @@ pub struct Ais {
     pub pilot_chains: usize,
     /// Most chains that enter the network at once.
     pub rows_at_once: usize,
+    /// The normal law with the target's moments, as draws or data tell them: the path then averages moments instead of
+    /// log-densities ([`MomentAverages`](crate::mcmc::MomentAverages)). For one continuous target.
+    pub moments: Option<Gaussian>,
 }
 
 impl Default for Ais {
@@ -90,6 +91,7 @@ impl Default for Ais {
             step: None,
             pilot_chains: 64,
             rows_at_once: 4_096,
+            moments: None,
         }
     }
 }
@@ -155,16 +157,6 @@ impl Ais {
         self.ladder.check()
     }
 
-    fn path<'a>(
-        &self,
-        target: &'a dyn Energy,
-        base: &'a Gaussian,
-        event: &'a [usize],
-        groups: usize,
-    ) -> Geometric<'a> {
-        Geometric { target, base, event, groups, transition: self.transition }
-    }
-
     /// Forward from the base, or backward from `samples`.
     fn run_energy(
         &self,
@@ -175,7 +167,7 @@ impl Ais {
         noise: &mut Noise,
     ) -> Result<AisEstimate> {
         self.check_event(base, event)?;
-        self.run(&self.path(target, base, event, 1), samples, noise)
+        self.along(target, base, event, 1, |path| self.run(path, samples, noise))
     }
 
     fn check_event(&self, base: &Gaussian, event: &[usize]) -> Result<()> {
@@ -195,7 +187,7 @@ impl Ais {
         let (mut log_weights, mut ends, mut evaluations) = (vec![], vec![], plan.evaluations);
         for (start, n) in rows::pieces(chains, self.rows_at_once) {
             let exact = samples.map(|x| x.narrow(0, start, n)).transpose()?;
-            let annealed = self.anneal(path, &plan, n, exact.as_ref(), noise)?;
+            let annealed = self.anneal(path, &plan, (n, exact.as_ref()), noise, &mut |_, _| ())?;
             log_weights.extend(annealed.log_weights);
             ends.push(annealed.x);
             evaluations += annealed.evaluations;

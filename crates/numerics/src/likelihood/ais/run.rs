@@ -27,13 +27,14 @@ impl Ais {
     /// forward   log w += log q_k − log q_{k−1} where the chain is, then a move at β_k, for k = 1 … K; the last needs no move
     /// reverse   log w += log q_{k−1} − log q_k where the chain is, then a move at β_{k−1}, for k = K … 1
     /// ```
+    /// `watch` sees the log-weights at each temperature that the chains arrive at.
     pub(super) fn anneal<P: Path>(
         &self,
         path: &P,
         plan: &Plan,
-        n: usize,
-        samples: Option<&Tensor>,
+        (n, samples): (usize, Option<&Tensor>),
         noise: &mut Noise,
+        watch: &mut dyn FnMut(usize, &[f64]),
     ) -> Result<Annealed> {
         let rungs = plan.betas.len() - 1;
         let (mut walkers, start) = match samples {
@@ -47,6 +48,7 @@ impl Ais {
             let (here, next) = if samples.is_none() { (i, i + 1) } else { (rungs - i, rungs - i - 1) };
             let ratios = path.log_ratios(&walkers, plan.betas[here], plan.betas[next])?;
             log_weights.iter_mut().zip(ratios).for_each(|(w, ratio)| *w += ratio);
+            watch(next, &log_weights);
             if i + 1 == rungs {
                 break;
             }

@@ -135,6 +135,47 @@ fn the_gap_of_single_chains_closes_as_temperatures_are_added() -> Result<()> {
     Ok(())
 }
 
+/// The path of averaged moments, with the target's own moments and with those of another law, changes no answer.
+#[test]
+fn averaged_moments_lead_to_the_same_constant() -> Result<()> {
+    let (d, n) = (3, 600);
+    let target = Mixture { weights: vec![1.0], means: vec![vec![1.5; 3]], variances: vec![0.36], log_z: 0.7 };
+    let moments = Gaussian::diagonal(&[1.5; 3], &[0.6; 3], DType::F64, &Device::Cpu)?;
+    let hmc = Transition::Hmc { leapfrogs: 5 };
+    let ais = Ais { chains: n, transition: hmc, ladder: Ladder::Balanced(60), ..Ais::default() };
+    let bent = Ais { moments: Some(moments), ..ais };
+    let (mut noise, exact) = (Noise::new(12), target.sample(n, &mut Noise::new(13))?);
+    let both = bent.bracket(&target, &standard(d)?, &exact, &mut noise)?;
+    for got in [&both.forward, &both.reverse] {
+        assert!((got.log_z - 0.7).abs() < 4.0 * got.standard_error, "{} {}", got.log_z, got.standard_error);
+        assert!(got.effective_sample_size > 200.0, "{}", got.effective_sample_size);
+    }
+    // Moments of another law, few temperatures, every transition.
+    let wrong = Gaussian::full(&[0.3, -0.4], &[1.5, 0.4, 0.4, 0.6], DType::F64, &Device::Cpu)?;
+    let (pair, base) = (Mixture::pair(), standard(2)?);
+    let exact = pair.sample(20_000, &mut noise)?;
+    for transition in [Transition::Metropolis, Transition::Mala, Transition::Hmc { leapfrogs: 2 }] {
+        let ais = Ais {
+            chains: 20_000,
+            transition,
+            ladder: Ladder::Given(vec![0.0, 0.2, 0.6, 1.0]),
+            step: Some(0.5),
+            pilot_chains: 0,
+            moments: Some(wrong.clone()),
+            ..Ais::default()
+        };
+        let both = ais.bracket(&pair, &base, &exact, &mut noise)?;
+        for got in [&both.forward, &both.reverse] {
+            let error = 4.0 * got.standard_error;
+            assert!((got.log_z - pair.log_z).abs() < error && error < 0.2, "{transition} {}", got.log_z);
+        }
+    }
+    let model = LinearGaussian::ppca();
+    let (x, _) = model.sample(2, &mut noise)?;
+    assert!(bent.evidence(&model, &x, &mut noise).is_err());
+    Ok(())
+}
+
 /// Where base and target agree every weight is exactly Z, whatever the chains do.
 #[test]
 fn no_distance_no_error() -> Result<()> {

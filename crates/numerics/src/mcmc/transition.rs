@@ -1,4 +1,4 @@
-//! What moves the chains at each temperature.
+//! Which kernel moves chains on tempered targets.
 
 use std::fmt;
 
@@ -47,16 +47,17 @@ impl Transition {
     }
 
     /// The acceptance at which chains in many dimensions mix fastest.
-    pub(super) fn target_acceptance(self) -> f64 {
+    pub(crate) fn target_acceptance(self) -> f64 {
         match self {
             Self::Metropolis => 0.234,
-            Self::Mala => 0.574,
+            // One leapfrog is a Langevin step.
+            Self::Mala | Self::Hmc { leapfrogs: 1 } => 0.574,
             Self::Hmc { .. } => 0.651,
         }
     }
 
     /// The step size that is optimal on N(0, I) in `d` dimensions, about.
-    pub(super) fn first_step(self, d: usize) -> f64 {
+    pub(crate) fn first_step(self, d: usize) -> f64 {
         let d = d as f64;
         match self {
             Self::Metropolis => 2.38 / d.sqrt(),

@@ -28,7 +28,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from blackjax.diagnostics import effective_sample_size  # noqa: E402
 
-NAMES = ["two modes", "rosenbrock", "funnel", "correlated", "mixture", "network"]
+NAMES = ["two modes", "rosenbrock", "neal funnel", "correlated", "mixture", "network"]
 SAMPLERS = ["random walk", "MALA", "HMC", "NUTS", "HMC, dense masses", "NUTS, dense masses"]
 LEAPFROGS, SEEN = 8, 400
 
@@ -115,7 +115,7 @@ def make(name):
     return {
         "two modes": lambda: mixture(2.0, 0.7, 2, [1.0, 0.0]),
         "rosenbrock": rosenbrock,
-        "funnel": funnel,
+        "neal funnel": funnel,
         "correlated": correlated,
         "mixture": lambda: mixture(2.5, 1.0, 10, [math.sqrt(0.1)] * 10),
         "network": network,

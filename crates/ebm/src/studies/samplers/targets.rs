@@ -21,7 +21,8 @@ use genzoo_numerics::{Gaussian, rows};
 use super::super::laws::{ByRows, Mixture};
 
 /// Names in the order of [`make`].
-pub(super) const NAMES: [&str; 6] = ["two modes", "rosenbrock", "funnel", "correlated", "mixture", "network"];
+pub(super) const NAMES: [&str; 6] =
+    ["two modes", "rosenbrock", "neal funnel", "correlated", "mixture", "network"];
 
 /// Where the funnel's spread lies, and the correlation of neighbours.
 const FUNNEL: f64 = 1.5;
@@ -50,7 +51,7 @@ pub(super) fn make(name: &str) -> Result<Target> {
     match name {
         "two modes" => Ok(mixture(2.0, 0.7, 2, [1.0, 0.0])),
         "rosenbrock" => Ok(rosenbrock()),
-        "funnel" => Ok(funnel()),
+        "neal funnel" => Ok(funnel()),
         "correlated" => correlated(10),
         "mixture" => Ok(mixture(2.5, 1.0, 10, [0.1f64.sqrt(); 2])),
         _ => network(),

@@ -41,8 +41,9 @@ const POINTS: Plan =
     Plan { train_seconds: 30.0, eval_seconds: Some(30.0), n_likelihood: 10_000, n_quality: 2000 };
 const QUICK_IMAGES: Plan =
     Plan { train_seconds: 12.0, eval_seconds: Some(12.0), n_likelihood: 500, n_quality: 500 };
+/// Annealing takes longer than drawing, and the error of a mean over few rows would hide what it finds.
 const MACHINES: Plan =
-    Plan { train_seconds: 600.0, eval_seconds: Some(120.0), n_likelihood: 10_000, n_quality: 1000 };
+    Plan { train_seconds: 600.0, eval_seconds: Some(1000.0), n_likelihood: 10_000, n_quality: 500 };
 const IMAGES: Plan =
     Plan { train_seconds: 120.0, eval_seconds: Some(120.0), n_likelihood: 2000, n_quality: 1000 };
 

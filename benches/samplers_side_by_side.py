@@ -117,7 +117,7 @@ def make(name):
         "rosenbrock": rosenbrock,
         "neal funnel": funnel,
         "correlated": correlated,
-        "mixture": lambda: mixture(2.5, 1.0, 10, [math.sqrt(0.1)] * 10),
+        "mixture": lambda: mixture(3.5, 1.0, 10, [math.sqrt(0.1)] * 10),
         "network": network,
     }[name]()
 

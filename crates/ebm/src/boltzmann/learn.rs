@@ -156,8 +156,9 @@ impl Machine {
                     return Err(free(what));
                 }
                 let at = local(&next)?;
-                // Near the maximum gains drown in round-off, and full steps are right.
-                if at.0 >= value + 0.25 * size * decrement - 1e-12 {
+                // Near the maximum gains drown in the round-off of a sum over all configurations, and full steps are right.
+                let near = decrement < 1e-8 * (1.0 + value.abs());
+                if near || at.0 >= value + 0.25 * size * decrement {
                     machine = next;
                     (value, gradient, hessian) = at;
                     break;

@@ -55,7 +55,7 @@ mod tests {
         let mut desk = Desk::new(Effort::Small, Device::Cpu, Noise::new(2), &mut memory);
         let load = load::Plan { sizes: &[(250, 24), (500, 16), (1_000, 8)], patterns: 10 };
         let rules = rules::Plan { sites: 150, networks: 3, patterns: 10 };
-        let dense = dense::Plan { patterns: 100, sites: &[12, 16, 20], masked: 8 };
+        let dense = dense::Plan { patterns: 200, sites: &[12, 16, 20], masked: 8 };
         let page = work(&mut desk, &load, &rules, &dense)?;
         assert!(page.findings.iter().all(|f| f.verdict == Verdict::Holds), "{:#?}", page.findings);
         Ok(())

@@ -64,7 +64,7 @@ mod tests {
         let mut desk = Desk::new(Effort::Small, Device::Cpu, Noise::new(1), &mut memory);
         let warm = thermodynamics::Plan { sides: &[4, 8, 16], chains: 4, sweeps: 1_500 };
         let slow = slowing::Plan {
-            local: &[4, 6, 8, 12],
+            local: &[8, 12, 16],
             cluster: &[8, 16, 32],
             chains: 6,
             times: 60.0,

@@ -6,7 +6,7 @@
 //! | rosenbrock  | 2  | x ~ N(1, ½), y given x ~ N(x², 1/10)                                                    |
 //! | funnel      | 3  | v ~ N(0, 1.5²), two x given v ~ N(0, e^v)                                               |
 //! | correlated  | 10 | N(0, Σ), Σ_ij = 0.9^{|i−j|}                                                             |
-//! | mixture     | 10 | ¼ N(−m, I) + ¾ N(m, I), |m| = 2.5, m along the diagonal                                  |
+//! | mixture     | 10 | ¼ N(−m, I) + ¾ N(m, I), |m| = 3.5, m along the diagonal                                  |
 //! | network     | 2  | U = 3 f(x) + ¼|x|², f a perceptron with two hidden layers of 64                          |
 //!
 //! The weights of the network are the fractions of 43758.5453 sin(12.9898 i + 78.233 j + l), spread over ±g/√fan-in, so that
@@ -53,7 +53,7 @@ pub(super) fn make(name: &str) -> Result<Target> {
         "rosenbrock" => Ok(rosenbrock()),
         "neal funnel" => Ok(funnel()),
         "correlated" => correlated(10),
-        "mixture" => Ok(mixture(2.5, 1.0, 10, [0.1f64.sqrt(); 2])),
+        "mixture" => Ok(mixture(3.5, 1.0, 10, [0.1f64.sqrt(); 2])),
         _ => network(),
     }
 }

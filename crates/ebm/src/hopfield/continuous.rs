@@ -25,7 +25,7 @@ impl Continuous {
     /// # Errors
     /// If there are none, rows are not whole, or β is not a finite number above 0.
     pub fn new(dims: usize, patterns: Vec<f64>, beta: f64) -> Result<Self> {
-        if dims == 0 || patterns.is_empty() || patterns.len() % dims != 0 {
+        if dims == 0 || patterns.is_empty() || !patterns.len().is_multiple_of(dims) {
             return Err(Error::data(
                 "patterns",
                 format!("at least one row of {dims} numbers"),

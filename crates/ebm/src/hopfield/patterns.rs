@@ -15,7 +15,7 @@ impl Patterns {
     /// # Errors
     /// If rows are not whole, or a spin is neither 1 nor −1.
     pub fn new(sites: usize, spins: Vec<i8>) -> Result<Self> {
-        if sites == 0 || spins.len() % sites != 0 {
+        if sites == 0 || !spins.len().is_multiple_of(sites) {
             return Err(Error::data("patterns", format!("rows of {sites} spins"), spins.len()));
         }
         if let Some(bad) = spins.iter().find(|s| s.abs() != 1) {

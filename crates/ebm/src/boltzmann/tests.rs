@@ -63,9 +63,9 @@ fn chains_and_draws_have_the_means_of_the_law() -> Result<()> {
         for (s, share) in data.shares() {
             mean.iter_mut().zip(machine.statistics(s)).for_each(|(m, t)| *m += share * t);
         }
-        for k in 0..size {
+        for (k, (got, truth)) in mean.iter().zip(&want.mean).enumerate() {
             let error = (want.covariance[k * size + k] / n as f64).sqrt();
-            assert!((mean[k] - want.mean[k]).abs() < 4.0 * error, "{k}: {} {}", mean[k], want.mean[k]);
+            assert!((got - truth).abs() < 4.0 * error, "{k}: {got} {truth}");
         }
     }
     Ok(())

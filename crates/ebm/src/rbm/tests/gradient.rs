@@ -66,7 +66,10 @@ fn sparsity(theta: &[f64], (d, h): (usize, usize), rows: &[Vec<f64>], p: &Penalt
     p.sparsity * (0..h).map(unit).sum::<f64>()
 }
 
-fn machines() -> Result<Vec<(Machine, Vec<Vec<f64>>, Vec<Vec<f64>>)>> {
+/// A machine, rows of data, and rows of its own.
+type Case = (Machine, Vec<Vec<f64>>, Vec<Vec<f64>>);
+
+fn machines() -> Result<Vec<Case>> {
     let points = |n: usize, seed: u64| -> Vec<Vec<f64>> {
         numbers(2 * n, seed, 1.3).chunks(2).map(<[f64]>::to_vec).collect()
     };

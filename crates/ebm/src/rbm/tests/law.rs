@@ -154,10 +154,8 @@ fn the_slope_of_the_free_energy_is_its_gradient() -> Check {
     let x = Tensor::from_vec(numbers(6, 9, 0.7), (3, 2), &Device::Cpu)?;
     let smooth = binary(2, 3, 5).machine(Units::Binary)?;
     for machine in [gaussian(4, 2)?, smooth] {
-        let differences = genzoo_testkit::finite_difference_tensor(
-            |x| Ok(machine.energy(x).map_err(boxed)?.sum_all()?),
-            &x,
-        )?;
+        let differences =
+            genzoo_testkit::finite_difference_tensor(|x| machine.energy(x).map_err(boxed)?.sum_all(), &x)?;
         let (energy, gradient) = machine.energy_and_gradient(&x)?;
         assert_close(&gradient, &differences, Tol::GRADIENT);
         assert_close(&energy, &machine.energy(&x)?, Tol::EQUAL);
@@ -320,7 +318,7 @@ fn tempering_connects_what_sweeps_cannot() -> Check {
     let start = Tensor::ones((n, d), DType::F64, &Device::Cpu)?;
     let mut stuck = start.clone();
     let mut tempering = Tempering::new(8);
-    let mut all = Tensor::cat(&vec![&start; 8], 0)?;
+    let mut all = Tensor::cat(&[&start; 8], 0)?;
     for _ in 0..600 {
         stuck = machine.sweep(&stuck, Beta::TARGET, &mut noise)?;
         all = tempering.step(&machine, &all, &mut noise)?;

@@ -50,7 +50,7 @@ impl<'a> Observed<'a> {
     /// ```text
     /// N(x; G, σ₁² I)^β ∝ N(x; G, σ² I),  σ = σ₁/√β      log p_σ(x) = log Z_β + β D/2 log 2πσ₁² − D/2 log 2πσ²
     /// ```
-    /// So `ais` anneals to the smallest σ there may be, through [`STEPS`] temperatures of its own choice, and the largest
+    /// So `ais` anneals to the smallest σ there may be, through `STEPS` temperatures of its own choice, and the largest
     /// mean of log p_σ on the way is σ's.
     ///
     /// # Errors

@@ -261,7 +261,8 @@ Examples:
   genzoo compare real/ fake/ --train train/ --metrics authenticity,c_t
   genzoo compare real.npy fake.npy --metrics mmd2_unbiased --bandwidth 1.5 --json
 
-JSON: real, fake, n_real, n_fake, features, k, bandwidth and eps (null where no metric used them), and
+JSON: real, fake, n_real, n_fake, features, judge_sha256, k, bandwidth and eps (null where no metric used them);
+classes (with --features mnist or glyphs): per class share, low and high (95 %) of the fake file, true of the real one;
 metrics: per key of 'genzoo list metrics' an object of
   value, stderr   null where it cannot be measured; the interval is for the expectation at these sizes
   n, n_real       rows of each file it rests on (random subsets of large files)

@@ -13,6 +13,9 @@ use super::two_sample::{Estimate, mean};
 /// Most rows of a metric of all pairs; of more, a random subset.
 const MOST_FOR_PAIRS: usize = 10_000;
 
+/// Most rows of entropic transport.
+const MOST_ENTROPIC: usize = 3_000;
+
 /// How to measure. `None` leaves a number to the real data.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -190,8 +193,16 @@ impl<'a> Case<'a> {
     /// Both samples, real first, as exact and entropic transport take them. Samples of different sizes stay so as long
     /// as both are small; larger ones are cut to one size, for which there is the faster solver.
     pub fn for_transport(&self) -> (Cow<'a, Points>, Cow<'a, Points>) {
+        self.for_solver(self.settings.most_exact)
+    }
+
+    /// The same for entropic transport, which takes many passes over all pairs: with its floor it must stay below a minute.
+    pub fn for_entropic_transport(&self) -> (Cow<'a, Points>, Cow<'a, Points>) {
+        self.for_solver(self.settings.most_exact.min(MOST_ENTROPIC))
+    }
+
+    fn for_solver(&self, most: usize) -> (Cow<'a, Points>, Cow<'a, Points>) {
         const MOST_PAIRS: usize = 1_000_000;
-        let most = self.settings.most_exact;
         let (n, m) = (self.real.len().min(most), self.fake.len().min(most));
         let one_size = n != m && n * m > MOST_PAIRS;
         if one_size { self.subsets(n.min(m), n.min(m)) } else { self.subsets(n, m) }

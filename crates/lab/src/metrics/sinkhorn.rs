@@ -43,13 +43,13 @@ pub(super) static DIVERGENCE: [MetricInfo; 2] = [
 ];
 
 pub(super) fn plain(case: &Case) -> Result<Vec<Measured>> {
-    let (x, y) = case.for_transport();
+    let (x, y) = case.for_entropic_transport();
     let both = between(&x, &y, case.eps()?)?;
     Ok([both.cost, both.entropic].map(|p| Measured::of(p.estimate(), &x, &y)).to_vec())
 }
 
 pub(super) fn divergence(case: &Case) -> Result<Vec<Measured>> {
-    let ((x, y), eps) = (case.for_transport(), case.eps()?);
+    let ((x, y), eps) = (case.for_entropic_transport(), case.eps()?);
     let (xy, xx, yy) = (between(&x, &y, eps)?, itself(&x, eps)?, itself(&y, eps)?);
     let debiased = [xy.entropic.minus(&xx.entropic, &yy.entropic), xy.cost.minus(&xx.cost, &yy.cost)];
     Ok(debiased.map(|p| Measured::of(p.estimate(), &x, &y)).to_vec())

@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn prices_prove_the_assignment() -> Result<()> {
-        for (n, d) in [(1, 1), (2, 1), (17, 1), (60, 2), (150, 3), (100, 40), (600, 2)] {
+        for (n, d) in [(1, 1), (2, 1), (17, 1), (60, 2), (150, 3), (200, 2), (100, 40), (600, 2)] {
             check(&squared(n, d, n as u64), n)?;
         }
         assert!(assign(&[], 0)?.column_of.is_empty());
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn it_agrees_with_every_permutation_and_with_another_solver() -> Result<()> {
+    fn it_agrees_with_every_permutation() -> Result<()> {
         for seed in 0..20 {
             let costs = squared(6, 2, seed);
             let mut best = f64::INFINITY;
@@ -356,12 +356,6 @@ mod tests {
             });
             assert!((assign(&costs, 6)?.cost - best).abs() < 1e-12);
         }
-        let n = 200;
-        let costs = squared(n, 2, 99);
-        let matrix = lapjv::Matrix::from_shape_vec((n, n), costs.clone());
-        let theirs = matrix.map_err(|e| Error::Unsupported(e.to_string()))?;
-        let (rows, _) = lapjv::lapjv(&theirs).map_err(|e| Error::Unsupported(e.to_string()))?;
-        assert!((lapjv::cost(&theirs, &rows) - assign(&costs, n)?.cost).abs() < 1e-9);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ pub mod boltzmann;
 pub mod cd;
 pub mod dsm;
 pub mod energy_discrepancy;
+pub mod fce;
 pub mod hopfield;
 pub mod jarzynski;
 pub mod jem;
@@ -29,6 +30,7 @@ pub const MODELS: &[Entry] = &[
     cd::ENTRY,
     dsm::ENTRY,
     energy_discrepancy::ENTRY,
+    fce::ENTRY,
     jarzynski::ENTRY,
     jem::ENTRY,
     max_entropy::ENTRY,

@@ -56,7 +56,7 @@ const INFO: ModelInfo = ModelInfo {
 fn defaults(spec: &DataSpec) -> Table {
     let mut table = (pcd::ENTRY.defaults)(spec);
     if let Some(Value::Table(model)) = table.get_mut("model") {
-        for key in ["hidden", "layers", "channels", "activation"] {
+        for key in ["network", "hidden", "layers", "channels", "activation", "norm_limit"] {
             model.remove(key);
         }
         let image = spec.image().is_some();

@@ -51,14 +51,16 @@ pub const ENTRY: Entry = Entry {
 };
 
 fn defaults(spec: &DataSpec) -> Table {
-    sampling_free::defaults(
-        spec,
-        toml! {
-            sigma_min = 0.05
-            sigma_max = 2.0
-            time_features = 16
-        },
-    )
+    let own = toml! {
+        sigma_min = 0.05
+        sigma_max = 2.0
+        time_features = 16
+    };
+    let mut table = sampling_free::defaults(spec, own);
+    if let Some(toml::Value::Table(model)) = table.get_mut("model") {
+        model.remove("network"); // a perceptron that sees the scale
+    }
+    table
 }
 
 fn tiny(spec: &DataSpec) -> Table {

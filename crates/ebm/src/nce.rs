@@ -25,7 +25,7 @@
 use candle_nn::Init;
 use genzoo_core::math::{log_sum_exp, softplus};
 use genzoo_core::{
-    DType, DataSpec, Density, DensityInfo, Entry, Error, Family, Kind, ModelInfo, Noise, ParamStore, Result,
+    DataSpec, Density, DensityInfo, Entry, Error, Family, Kind, ModelInfo, Noise, ParamStore, Result,
     Scalars, StateDict, Stream, Table, Tensor, config,
 };
 use genzoo_numerics::rows;
@@ -40,7 +40,7 @@ use crate::sampling_free::{self, Method, Potential, number};
 pub const ENTRY: Entry =
     Entry { info: Contrast::INFO, spaces: SPACES, defaults, tiny, build: sampling_free::build::<Contrast> };
 
-const LEARNED: &[DensityInfo] = &[DensityInfo {
+pub(crate) const LEARNED: &[DensityInfo] = &[DensityInfo {
     name: "learned",
     summary: "the log Z that training learned: normalised as far as the fit is good",
     defaults: Table::new,
@@ -76,32 +76,71 @@ struct Config {
     confinement: f64,
 }
 
+/// The learned log Z, `c = c₀ + D ζ`.
+pub(crate) struct LearnedLogZ {
+    dims: usize,
+    /// `c₀ = log ∫ e^{−½κ‖u‖²} du`.
+    pub(crate) of_base: f64,
+    /// ζ, `(1,)`.
+    per_dimension: Tensor,
+}
+
+impl LearnedLogZ {
+    /// Starts at that of the base, with the parameter `main/log_z`.
+    pub(crate) fn new(dims: usize, confinement: f64, params: &ParamStore) -> Result<Self> {
+        let of_base = 0.5 * dims as f64 * (std::f64::consts::TAU / confinement).ln();
+        let per_dimension = params.group("main").get_with_hints(1, "log_z", Init::Const(0.0))?;
+        Ok(Self { dims, of_base, per_dimension })
+    }
+
+    /// `c`, `(1,)`, in the graph.
+    fn tensor(&self) -> Result<Tensor> {
+        Ok(self.per_dimension.affine(self.dims as f64, self.of_base)?)
+    }
+
+    /// `c`.
+    pub(crate) fn value(&self) -> Result<f64> {
+        number(&self.tensor()?.squeeze(0)?)
+    }
+
+    /// `G = −U − c − log q − log ν`, `(b,)`, at rows of this energy and this noise density.
+    pub(crate) fn log_odds(&self, energy: &Tensor, log_noise: &Tensor, ratio: usize) -> Result<Tensor> {
+        let shift = self.tensor()?.affine(-1.0, -(ratio as f64).ln())?;
+        Ok((energy.neg()? - log_noise)?.broadcast_add(&shift)?)
+    }
+
+    /// The density that takes `c` for log Z.
+    pub(crate) fn density<'a>(&self, energy: &'a NeuralEnergy, name: &str) -> Result<Box<dyn Density + 'a>> {
+        let z = LogZ { log_z: self.value()?, standard_error: 0.0, tolerance: None, kind: Kind::Estimate };
+        Ok(Box::new(Normalised::with(energy, name, z)))
+    }
+}
+
+/// `J = −mean log σ(G) over data − ν mean log(1 − σ(G)) over noises`, where `odds` holds G at `b` rows of data and
+/// `νb` noises behind them.
+pub(crate) fn classification(odds: &Tensor, b: usize) -> Result<Tensor> {
+    let noises = odds.dim(0)? - b;
+    // −log σ(G) = softplus(−G) and −log(1 − σ(G)) = softplus(G).
+    let on_data = softplus(&odds.narrow(0, 0, b)?.neg()?)?.mean_all()?;
+    let on_noise = softplus(&odds.narrow(0, b, noises)?)?.mean_all()?;
+    Ok((on_data + (on_noise * (noises as f64 / b as f64))?)?)
+}
+
 /// The loss J, its noise and its log Z.
 pub(crate) struct Contrast {
     config: Config,
     dims: usize,
-    /// ζ, `(1,)`.
-    per_dimension: Tensor,
+    log_z: LearnedLogZ,
     /// `c_k`, `(K, D)`; far from all data until they are taken from it.
     centres: Tensor,
 }
 
 impl Contrast {
-    /// `log ∫ e^{−½κ‖u‖²} du`.
-    fn base_log_z(&self) -> f64 {
-        0.5 * self.dims as f64 * (std::f64::consts::TAU / self.config.confinement).ln()
-    }
-
-    /// `c`, `(1,)`, in the graph.
-    fn log_z(&self) -> Result<Tensor> {
-        Ok(self.per_dimension.affine(self.dims as f64, self.base_log_z())?)
-    }
-
     /// `log q`, `(b,)`.
     fn log_noise(&self, u: &Tensor) -> Result<Tensor> {
         let c = &self.config;
         let square = rows::squared_norm(u)?;
-        let base = square.affine(-0.5 * c.confinement, -self.base_log_z())?;
+        let base = square.affine(-0.5 * c.confinement, -self.log_z.of_base)?;
         if c.noise == Law::Base {
             return Ok(base);
         }
@@ -129,12 +168,6 @@ impl Contrast {
         let around = (centres + (xi * c.width)?)?;
         let wide: Vec<u8> = noise.uniforms(n).into_iter().map(|p| u8::from(p < c.base_share)).collect();
         rows::select(&Tensor::from_vec(wide, n, like.device())?, &base, &around)
-    }
-
-    /// `G` at rows `u`, `(b,)`.
-    fn log_odds(&self, energy: &Tensor, u: &Tensor) -> Result<Tensor> {
-        let shift = self.log_z()?.affine(-1.0, -(self.config.ratio as f64).ln())?;
-        Ok((energy.neg()? - self.log_noise(u)?)?.broadcast_add(&shift)?)
     }
 }
 
@@ -172,9 +205,9 @@ impl Method for Contrast {
             config.base_share.to_string(),
         )?;
         let dims = spec.dims();
-        let per_dimension = params.group("main").get_with_hints(1, "log_z", Init::Const(0.0))?;
+        let log_z = LearnedLogZ::new(dims, config.confinement, params)?;
         let centres = Tensor::zeros((config.centres, dims), params.dtype(), params.device())?;
-        Ok(Self { config, dims, per_dimension, centres })
+        Ok(Self { config, dims, log_z, centres })
     }
 
     fn prepare(&mut self, energy: &NeuralEnergy, stream: &mut dyn Stream, noise: &mut Noise) -> Result<()> {
@@ -203,13 +236,8 @@ impl Method for Contrast {
     fn loss(&self, energy: &dyn Potential, u: &Tensor, noise: &mut Noise) -> Result<(Tensor, Scalars)> {
         let (b, ratio) = (u.dim(0)?, self.config.ratio);
         let both = Tensor::cat(&[u, &self.draw(ratio * b, u, noise)?], 0)?;
-        let odds = self.log_odds(&energy.energy(&both)?, &both)?;
-        let (data, noises) = (odds.narrow(0, 0, b)?, odds.narrow(0, b, ratio * b)?);
-        // −log σ(G) = softplus(−G) and −log(1 − σ(G)) = softplus(G).
-        let on_data = softplus(&data.neg()?)?.mean_all()?;
-        let on_noise = (softplus(&noises)?.mean_all()? * ratio as f64)?;
-        let log_z = number(&self.log_z()?.squeeze(0)?)?;
-        Ok(((on_data + on_noise)?, vec![("log_z", log_z)]))
+        let odds = self.log_z.log_odds(&energy.energy(&both)?, &self.log_noise(&both)?, ratio)?;
+        Ok((classification(&odds, b)?, vec![("log_z", self.log_z.value()?)]))
     }
 
     fn densities(&self) -> &'static [DensityInfo] {
@@ -217,9 +245,7 @@ impl Method for Contrast {
     }
 
     fn density<'a>(&'a self, energy: &'a NeuralEnergy, name: &str) -> Result<Box<dyn Density + 'a>> {
-        let log_z = number(&self.log_z()?.squeeze(0)?.to_dtype(DType::F64)?)?;
-        let z = LogZ { log_z, standard_error: 0.0, tolerance: None, kind: Kind::Estimate };
-        Ok(Box::new(Normalised::with(energy, name, z)))
+        self.log_z.density(energy, name)
     }
 }
 

@@ -65,6 +65,16 @@ pub(crate) trait Method: Send + Sized {
     /// The loss on rows `u`, `(b, D)`, a scalar; and what is worth logging.
     fn loss(&self, energy: &dyn Potential, u: &Tensor, noise: &mut Noise) -> Result<(Tensor, Scalars)>;
 
+    /// The updates of a step; `main` moves the energy.
+    fn turns(&self) -> Vec<Turn> {
+        vec![Turn::mini("main")]
+    }
+
+    /// The loss of a turn other than `main`, which moves what is the method's own; the energy stands still.
+    fn own_loss(&self, _: &Landscape, _: &Tensor, _: &mut Noise) -> Result<(Tensor, Scalars)> {
+        Err(Error::Unsupported(format!("{} moves its energy alone", Self::INFO.name)))
+    }
+
     /// The network of the energy, whose parameters join the method's own.
     fn network(&self, table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Network> {
         Network::new(table, spec, params)
@@ -190,13 +200,22 @@ impl<M: Method> Model for SamplingFree<M> {
     }
 
     fn turns(&self, _: u64) -> Vec<Turn> {
-        vec![Turn::mini("main")]
+        self.method.turns()
     }
 
-    fn update(&mut self, _: &Turn, batch: &Batch, noise: &mut Noise) -> Result<Update> {
+    fn update(&mut self, turn: &Turn, batch: &Batch, noise: &mut Noise) -> Result<Update> {
         let u = self.energy.standardise(batch, &mut noise.fork("smoothing"))?;
-        let (loss, log) = self.method.loss(&self.energy.tracked(), &u, &mut noise.fork("loss"))?;
+        let mut noise = noise.fork("loss");
+        let (loss, log) = match turn.group {
+            "main" => self.method.loss(&self.energy.tracked(), &u, &mut noise)?,
+            _ => self.method.own_loss(&self.energy.landscape(), &u, &mut noise)?,
+        };
         Ok(Update::Minimise { loss, log })
+    }
+
+    fn after(&mut self, turn: &Turn, _: &mut Noise) -> Result<Scalars> {
+        self.energy.constrain(turn)?;
+        Ok(Scalars::new())
     }
 
     fn samplers(&self) -> &[SamplerInfo] {

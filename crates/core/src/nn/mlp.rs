@@ -171,6 +171,33 @@ impl ResidualMlp {
         activation: Activation,
         vb: &VarBuilder,
     ) -> Result<Self> {
+        let last = Linear::new(width, outputs, Activation::Identity, &vb.pp("last"))?;
+        Self::ending_in(last, inputs, width, blocks, activation, vb)
+    }
+
+    /// A potential `(…, d) → (…, 1)`, as [`Mlp::potential`].
+    ///
+    /// # Errors
+    /// As [`ResidualMlp::new`].
+    pub fn potential(
+        dims: usize,
+        width: usize,
+        blocks: usize,
+        activation: Activation,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        let last = Linear::zeros_no_bias(width, 1, Activation::Identity, &vb.pp("last"))?;
+        Self::ending_in(last, dims, width, blocks, activation, vb)
+    }
+
+    fn ending_in(
+        last: Linear,
+        inputs: usize,
+        width: usize,
+        blocks: usize,
+        activation: Activation,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
         let first = Linear::new(inputs, width, activation, &vb.pp("first"))?;
         let blocks = (0..blocks)
             .map(|i| {
@@ -181,7 +208,6 @@ impl ResidualMlp {
                 ))
             })
             .collect::<Result<_>>()?;
-        let last = Linear::new(width, outputs, Activation::Identity, &vb.pp("last"))?;
         Ok(Self { first, blocks, last })
     }
 

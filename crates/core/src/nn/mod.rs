@@ -11,6 +11,7 @@
 
 mod causal;
 mod conv;
+mod coupling;
 mod curved;
 mod differentiable;
 mod encoder;
@@ -18,12 +19,14 @@ mod linear;
 mod masked;
 mod mlp;
 mod norm;
+mod spectral;
 pub mod time;
 mod time_mlp;
 mod unet;
 
 pub use causal::{Causal, CausalConv2d, GatedCausalConv2d};
 pub use conv::{Conv2d, ConvTranspose2d, Upsample2};
+pub use coupling::{Conditioner, Coupling, Couplings, CouplingsConfig};
 pub use curved::{Curved, Jet};
 pub use differentiable::{Differentiable, Pull, input_gradient};
 pub use encoder::{ConvConfig, ConvDecoder, ConvEncoder, Normalization};
@@ -32,6 +35,7 @@ pub use linear::Linear;
 pub use masked::{Made, MaskedLinear};
 pub use mlp::{Mlp, ResidualMlp};
 pub use norm::{GroupNorm, LayerNorm};
+pub use spectral::spectral_bound;
 pub use time_mlp::{TimeMlp, TimeMlpConfig};
 pub use unet::{UNet, UNetConfig};
 

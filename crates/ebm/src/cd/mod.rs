@@ -22,8 +22,8 @@
 
 use genzoo_core::{
     Batch, Capabilities, DType, DataSpec, Density, DensityInfo, Device, Entry, Error, Family, Model,
-    ModelInfo, Noise, ParamStore, Result, Sampler, SamplerInfo, StateDict, Stream, Table, Tensor, Turn,
-    Update, config,
+    ModelInfo, Noise, ParamStore, Result, Sampler, SamplerInfo, Scalars, StateDict, Stream, Table, Tensor,
+    Turn, Update, config,
 };
 use genzoo_numerics::mcmc::{Chains, Kernel, Mala, Ula};
 use serde::Deserialize;
@@ -214,6 +214,11 @@ impl Model for Cd {
         let (loss, gap) = self.energy.contrast(&data, &walkers, None, self.config.regularisation)?;
         let log = vec![("gap", gap), ("acceptance", acceptance), ("step", self.log_step.exp())];
         Ok(Update::Minimise { loss, log })
+    }
+
+    fn after(&mut self, turn: &Turn, _: &mut Noise) -> Result<Scalars> {
+        self.energy.constrain(turn)?;
+        Ok(Scalars::new())
     }
 
     fn samplers(&self) -> &[SamplerInfo] {

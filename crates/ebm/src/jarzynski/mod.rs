@@ -263,7 +263,8 @@ impl Model for Jarzynski {
     }
 
     /// The energy has moved: walkers and weights follow.
-    fn after(&mut self, _: &Turn, noise: &mut Noise) -> Result<Scalars> {
+    fn after(&mut self, turn: &Turn, noise: &mut Noise) -> Result<Scalars> {
+        self.energy.constrain(turn)?;
         self.population.follow(&self.energy, &self.config, noise)
     }
 

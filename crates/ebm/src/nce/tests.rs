@@ -2,7 +2,7 @@ use super::*;
 use crate::neural::tests::{Check, Data, mean, vectors};
 use crate::sampling_free::tests::{Quartic, TwoModes, excess, random, recipe, trained};
 use candle_core::{Device, Var};
-use genzoo_core::{DataSpec, Dataset, Model, RowStream, Split};
+use genzoo_core::{DType, DataSpec, Dataset, Model, RowStream, Split};
 use genzoo_testkit::{Tol, assert_close};
 
 /// A contrast in f64 whose log Z is `value` (the base's for κ = ½ in one dimension is added back).
@@ -11,7 +11,7 @@ fn contrast(sets: &[&str], log_z: f64) -> std::result::Result<(Contrast, Var), B
     let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
     let method = Contrast::new(&recipe(&ENTRY, &spec, sets)?.model, &spec, &params)?;
     let (_, var) = params.entries().into_iter().next().ok_or("a log Z")?;
-    var.set(&Tensor::new(&[log_z - method.base_log_z()], &Device::Cpu)?)?;
+    var.set(&Tensor::new(&[log_z - method.log_z.of_base], &Device::Cpu)?)?;
     Ok((method, var))
 }
 

@@ -18,7 +18,13 @@
 //! without any spread, in which an energy would have to be infinitely steep. Likelihoods are those of this model at
 //! the clean data, and pay for it.
 //!
-//! Source: Carbone, "Hitchhiker's guide on energy-based models", Assumption 2.1 (confinement).
+//! `norm_limit = λ > 0` keeps the operator norm of every layer at most λ: after each update a layer above it is scaled
+//! back, so that `f` cannot become steeper than `gain · λ^layers` times the slope of its activations. The bound of the
+//! norm is a proven one ([`spectral_bound`]), where power iteration would give an estimate from below.
+//!
+//! Sources: Carbone, "Hitchhiker's guide on energy-based models", Assumption 2.1 (confinement); Miyato et al. (2018),
+//! arXiv:1802.05957, for spectral norms, which it divides by inside the network; Gouk et al. (2021), arXiv:1804.04368,
+//! for scaling back after the update, as here: what a run has learned stays a network without extra state.
 
 pub(crate) mod density;
 pub(crate) mod health;
@@ -31,9 +37,10 @@ pub(crate) use network::{Landscape, Network, activation, confining};
 pub(crate) use statistics::Statistics;
 
 use genzoo_core::capability::Energy;
+use genzoo_core::nn::spectral_bound;
 use genzoo_core::{
     Batch, DType, DataSpec, Error, Noise, ParamStore, Result, Space, Standardizer, StateDict, Stream, Table,
-    Tensor, config,
+    Tensor, Turn, config,
 };
 use serde::Deserialize;
 use toml::{Value, toml};
@@ -46,6 +53,9 @@ pub(crate) const SPACES: &[Space] = &[Space::Continuous, Space::U8];
 struct Config {
     confinement: f64,
     smoothing: f64,
+    /// Absent where there are no layers.
+    #[serde(default)]
+    norm_limit: f64,
 }
 
 /// `defaults` of a method, with those of the energy added to its table `[model]`.
@@ -56,15 +66,18 @@ pub(crate) fn with_energy(spec: &DataSpec, mut defaults: Table) -> Table {
             activation = "silu"
             confinement = 1.0
             smoothing = 0.03
+            norm_limit = 0.0
         }
     } else {
         toml! {
+            network = "mlp"
             hidden = 128
             layers = 3
             gain = 3.0
             activation = "silu"
             confinement = 0.5
             smoothing = 0.0
+            norm_limit = 0.0
         }
     };
     if let Value::Table(model) = defaults.entry("model").or_insert_with(|| Value::Table(Table::new())) {
@@ -96,6 +109,7 @@ pub(crate) struct NeuralEnergy {
     scaling: Standardizer,
     confinement: f64,
     smoothing: f64,
+    norm_limit: f64,
 }
 
 impl NeuralEnergy {
@@ -130,14 +144,49 @@ impl NeuralEnergy {
         if !(c.smoothing >= 0.0 && c.smoothing.is_finite()) {
             return Err(Error::config("model.smoothing", "a number ≥ 0", c.smoothing));
         }
-        Ok(Self {
+        if !(c.norm_limit >= 0.0 && c.norm_limit.is_finite()) {
+            return Err(Error::config("model.norm_limit", "a number ≥ 0 (0 for none)", c.norm_limit));
+        }
+        let energy = Self {
             network,
             scaling: Standardizer::identity(&flat(spec))?,
             spec: spec.clone(),
             params,
             confinement: c.confinement,
             smoothing: c.smoothing,
-        })
+            norm_limit: c.norm_limit,
+        };
+        energy.limit_norms()?;
+        Ok(energy)
+    }
+
+    /// After an update: brings layers whose operator norm left the limit back to it.
+    pub(crate) fn constrain(&self, turn: &Turn) -> Result<()> {
+        if turn.group == "main" { self.limit_norms() } else { Ok(()) }
+    }
+
+    fn limit_norms(&self) -> Result<()> {
+        if self.norm_limit == 0.0 {
+            return Ok(());
+        }
+        for (name, var) in self.params.of_group("main") {
+            if !name.ends_with("weight") {
+                continue;
+            }
+            let weight = var.as_detached_tensor();
+            let norm = match *weight.dims() {
+                // Every pixel is seen through as many windows as overlap there.
+                [outputs, _, height, width] => {
+                    let windows = height.div_ceil(network::STRIDE) * width.div_ceil(network::STRIDE);
+                    spectral_bound(&weight.reshape((outputs, ()))?)? * (windows as f64).sqrt()
+                }
+                _ => spectral_bound(&weight)?,
+            };
+            if norm > self.norm_limit {
+                var.set(&(weight * (self.norm_limit / norm))?)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the data are.

@@ -7,7 +7,8 @@
 use genzoo_core::capability::Energy;
 use genzoo_core::math::log_sum_exp;
 use genzoo_core::nn::{
-    Activation, ConvConfig, ConvEncoder, Curved, Differentiable, Jet, Mlp, TimeMlp, input_gradient,
+    Activation, ConvConfig, ConvEncoder, Curved, Differentiable, Jet, Mlp, Pull, ResidualMlp, TimeMlp,
+    input_gradient,
 };
 use genzoo_core::{DataSpec, Error, ParamStore, Result, Standardizer, Table, Tensor, config};
 use genzoo_numerics::rows;
@@ -15,8 +16,12 @@ use serde::Deserialize;
 
 use super::statistics::Statistics;
 
+/// Every convolution of the energies of images halves the image.
+pub(super) const STRIDE: usize = 2;
+
 #[derive(Deserialize)]
-struct Perceptron {
+struct Vector {
+    network: String,
     hidden: usize,
     layers: usize,
     gain: f64,
@@ -39,11 +44,56 @@ pub(crate) fn activation(name: &str) -> Result<Activation> {
     })
 }
 
+/// A potential of vectors.
+#[derive(Clone)]
+pub(crate) enum Perceptron {
+    /// Layer behind layer.
+    Plain(Mlp),
+    /// Blocks that add to what they see.
+    Residual(ResidualMlp),
+}
+
+impl Perceptron {
+    fn frozen(&self) -> Self {
+        match self {
+            Self::Plain(net) => Self::Plain(net.frozen()),
+            Self::Residual(net) => Self::Residual(net.frozen()),
+        }
+    }
+
+    fn graph(&self) -> &dyn Curved {
+        match self {
+            Self::Plain(net) => net,
+            Self::Residual(net) => net,
+        }
+    }
+}
+
+impl Differentiable for Perceptron {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        self.graph().forward(x)
+    }
+
+    fn vjp_with(&self, x: &Tensor) -> candle_core::Result<(Tensor, Pull<'_>)> {
+        self.graph().vjp_with(x)
+    }
+
+    fn jvp(&self, x: &Tensor, u: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
+        self.graph().jvp(x, u)
+    }
+}
+
+impl Curved for Perceptron {
+    fn jet(&self, at: &Jet) -> candle_core::Result<Jet> {
+        self.graph().jet(at)
+    }
+}
+
 /// `f`, one number per row.
 #[derive(Clone)]
 pub(crate) enum Network {
     /// Of vectors, which enter multiplied by a gain.
-    Vector(Mlp, f64),
+    Vector(Perceptron, f64),
     /// Of images `(c, h, w)`.
     Image(ConvEncoder, (usize, usize, usize)),
     /// Of vectors, which enter multiplied by a gain, at one scale of noise, whose place is given as a time.
@@ -57,7 +107,7 @@ pub(crate) enum Network {
 impl Network {
     pub(crate) fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
         let Some(shape) = spec.image() else {
-            let c: Perceptron = config::read(table, "model")?;
+            let c: Vector = config::read(table, "model")?;
             for (key, value) in [("hidden", c.hidden), ("layers", c.layers)] {
                 if value == 0 || value > 1 << 14 {
                     return Err(Error::config(format!("model.{key}"), "an integer from 1 to 16384", value));
@@ -67,8 +117,12 @@ impl Network {
                 return Err(Error::config("model.gain", "a number above 0", c.gain));
             }
             // It starts at zero: the model starts as its base.
-            let act = activation(&c.activation)?;
-            let net = Mlp::potential(spec.dims(), &vec![c.hidden; c.layers], act, &params.group("main"))?;
+            let (d, act, vb) = (spec.dims(), activation(&c.activation)?, params.group("main"));
+            let net = match c.network.as_str() {
+                "mlp" => Perceptron::Plain(Mlp::potential(d, &vec![c.hidden; c.layers], act, &vb)?),
+                "residual" => Perceptron::Residual(ResidualMlp::potential(d, c.hidden, c.layers, act, &vb)?),
+                other => return Err(Error::config("model.network", "\"mlp\" or \"residual\"", other)),
+            };
             return Ok(Self::Vector(net, c.gain));
         };
         let net = ConvEncoder::potential(&sizes(table, shape, 1)?, &params.group("main"))?;

@@ -171,3 +171,82 @@ fn any_weights_give_a_density_of_mass_one() -> Check {
     assert!((mass - 1.0).abs() < 5e-3, "{mass}");
     Ok(())
 }
+
+/// With a limit of the norms, no pair of points is separated by more energy than the layers together allow: gain · λ^layers
+/// times the steepest slope of the activation (1.1 for SiLU) times the distance. For images λ bounds the convolution
+/// itself, which is applied to pairs of images here.
+#[test]
+fn limited_norms_limit_the_slope() -> Check {
+    let (limit, steepest) = (0.8f64, 1.0999f64);
+    for (spec, sets, layers) in
+        [(vectors(3), toml! { norm_limit = 0.8 }, 4), (images(6), toml! { norm_limit = 0.8 }, 3)]
+    {
+        let mut table = with_energy(&spec, Table::new());
+        let Some(Value::Table(model)) = table.get_mut("model") else { return Err("a table".into()) };
+        model.extend(sets);
+        let model = model.clone();
+        let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
+        let energy = NeuralEnergy::new(&model, &spec, params)?;
+        for (i, (_, var)) in energy.params.entries().into_iter().enumerate() {
+            let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
+            var.set(&(var.as_detached_tensor() + (change * 2.0)?)?)?;
+        }
+        let gain = if spec.image().is_some() { 2.0 } else { 3.0 }; // images enter as 2x − 1
+        let allowed = gain * limit.powi(layers) * steepest.powi(layers - 1);
+        let pairs = |seed: u64| -> Result<(Tensor, Tensor)> {
+            let u = Noise::new(seed).normal((200, spec.dims()), DType::F64, &Device::Cpu)?;
+            Ok((u.clone(), (&u + (Noise::new(seed + 1).normal_like(&u)? * 1e-2)?)?))
+        };
+        let steepest_seen = || -> Result<f64> {
+            let (a, b) = pairs(3)?;
+            let rise = rows::host(&(energy.learned(&a)? - energy.learned(&b)?)?.abs()?)?;
+            let way = rows::host(&(a - b)?.sqr()?.sum(1)?.sqrt()?)?;
+            Ok(rise.iter().zip(&way).map(|(r, w)| r / w).fold(0.0, f64::max))
+        };
+        assert!(steepest_seen()? > allowed, "the weights are wild before");
+        energy.constrain(&Turn::mini("noise"))?;
+        assert!(steepest_seen()? > allowed, "another group's turn changes nothing");
+        energy.constrain(&Turn::mini("main"))?;
+        let seen = steepest_seen()?;
+        assert!(seen <= allowed && seen > 0.0, "{seen} of {allowed}");
+    }
+    Ok(())
+}
+
+/// A residual energy has the derivatives of its values, and starts as the base.
+#[test]
+fn residual_energies_are_energies() -> Check {
+    let spec = vectors(3);
+    let mut table = with_energy(&spec, Table::new());
+    let Some(Value::Table(model)) = table.get_mut("model") else { return Err("a table".into()) };
+    model.extend(toml! { network = "residual" hidden = 8 layers = 2 });
+    let model = model.clone();
+    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
+    let energy = NeuralEnergy::new(&model, &spec, params)?;
+    let u = Noise::new(1).normal((5, 3), DType::F64, &Device::Cpu)?;
+    assert_close(&energy.learned(&u)?, &[0.0; 5], Tol::EQUAL);
+    for (i, (_, var)) in energy.params.entries().into_iter().enumerate() {
+        let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
+        var.set(&(var.as_detached_tensor() + (change * 0.3)?)?)?;
+    }
+    let v = Noise::new(2).normal_like(&u)?;
+    let (landscape, h) = (energy.tracked(), 1e-4);
+    let at = |by: f64| -> Result<Vec<f64>> { rows::host(&landscape.energy(&(&u + (&v * by)?)?)?) };
+    let (up, here, down) = (at(h)?, at(0.0)?, at(-h)?);
+    let slope: Vec<f64> = up.iter().zip(&down).map(|(a, b)| (a - b) / (2.0 * h)).collect();
+    let bend: Vec<f64> = (0..5).map(|i| (up[i] - 2.0 * here[i] + down[i]) / (h * h)).collect();
+    let gradient = landscape.energy_and_gradient(&u)?.1;
+    assert_close(&(gradient * &v)?.sum(1)?, &slope, Tol { abs: 1e-5, rel: 1e-5 });
+    let jet = crate::sampling_free::Potential::jet(&landscape, &u, &v)?;
+    assert_close(&jet.first, &slope, Tol { abs: 1e-5, rel: 1e-5 });
+    assert_close(&jet.curvature()?, &bend, Tol { abs: 1e-4, rel: 1e-4 });
+    let unknown = toml! { network = "conv" };
+    let mut wrong = model;
+    wrong.extend(unknown);
+    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
+    let Err(error) = NeuralEnergy::new(&wrong, &spec, params) else {
+        return Err("'conv' is accepted".into());
+    };
+    assert!(error.to_string().contains("residual"), "{error}");
+    Ok(())
+}

@@ -31,7 +31,8 @@ use crate::neural::langevin::{self, Langevin, Legacy, Start};
 use crate::neural::{NeuralEnergy, SPACES, density, with_energy, with_tiny_energy};
 use genzoo_core::{
     Batch, Capabilities, DType, DataSpec, Density, DensityInfo, Entry, Error, Family, Model, ModelInfo,
-    Noise, ParamStore, Result, Sampler, SamplerInfo, StateDict, Stream, Table, Tensor, Turn, Update, config,
+    Noise, ParamStore, Result, Sampler, SamplerInfo, Scalars, StateDict, Stream, Table, Tensor, Turn, Update,
+    config,
 };
 use serde::Deserialize;
 use toml::toml;
@@ -244,6 +245,11 @@ impl Model for Pcd {
         let log = vec![("gap", gap), ("acceptance", acceptance), ("step", self.walkers.step())];
         self.walkers.next_window(self.config.chains);
         Ok(Update::Minimise { loss, log })
+    }
+
+    fn after(&mut self, turn: &Turn, _: &mut Noise) -> Result<Scalars> {
+        self.energy.constrain(turn)?;
+        Ok(Scalars::new())
     }
 
     fn samplers(&self) -> &[SamplerInfo] {

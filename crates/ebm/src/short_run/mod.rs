@@ -21,7 +21,7 @@
 use genzoo_core::capability::Energy;
 use genzoo_core::{
     Batch, DType, DataSpec, Density, Draw, Entry, Error, Family, Model, ModelInfo, Noise, ParamStore, Result,
-    Sampler, SamplerInfo, Samples, StateDict, Stream, Table, Tensor, Turn, Update, config,
+    Sampler, SamplerInfo, Samples, Scalars, StateDict, Stream, Table, Tensor, Turn, Update, config,
 };
 use genzoo_numerics::{Counted, rows};
 use serde::Deserialize;
@@ -194,6 +194,11 @@ impl Model for ShortRun {
         let walkers = self.run(&self.energy.landscape(), b, &mut noise.fork("walkers"))?;
         let (loss, gap) = self.energy.contrast(&data, &walkers, None, self.config.regularisation)?;
         Ok(Update::Minimise { loss, log: vec![("gap", gap)] })
+    }
+
+    fn after(&mut self, turn: &Turn, _: &mut Noise) -> Result<Scalars> {
+        self.energy.constrain(turn)?;
+        Ok(Scalars::new())
     }
 
     fn samplers(&self) -> &[SamplerInfo] {

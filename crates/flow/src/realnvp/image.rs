@@ -12,13 +12,11 @@
 
 use candle_core::Var;
 use candle_nn::{Init, VarBuilder};
-use genzoo_core::nn::{Activation, Conv, Conv2d, Mlp};
+use genzoo_core::nn::{Activation, Conditioner, Conv, Conv2d, Coupling, Mlp};
 use genzoo_core::{
     DType, DataSpec, Error, ParamStore, PixelMap, Result, Standardizer, Stream, Table, Tensor, config,
 };
 use serde::Deserialize;
-
-use super::coupling::{Conditioner, Coupling};
 
 #[derive(Deserialize)]
 struct Config {
@@ -81,7 +79,7 @@ impl Network {
 }
 
 impl Conditioner for Network {
-    fn forward(&self, kept: &Tensor) -> Result<Tensor> {
+    fn forward(&self, kept: &Tensor) -> candle_core::Result<Tensor> {
         let (b, c, h, w) = kept.dims4()?;
         match self {
             Self::Conv(layers) => {
@@ -91,7 +89,7 @@ impl Conditioner for Network {
                 }
                 Ok(y)
             }
-            Self::Mlp(net) => Ok(net.forward(&kept.flatten_from(1)?)?.reshape((b, 2 * c, h, w))?),
+            Self::Mlp(net) => net.forward(&kept.flatten_from(1)?)?.reshape((b, 2 * c, h, w)),
         }
     }
 
@@ -128,7 +126,7 @@ impl ImageFlow {
                 let one = |i: usize| {
                     let vb = vb.pp(format!("{mask}{i}"));
                     let net = Network::new(&c.network, half, size, c.hidden, &vb)?;
-                    Ok(Coupling { net, bound: c.bound })
+                    Ok(Coupling::new(net, c.bound))
                 };
                 (0..c.couplings).map(one).collect()
             };

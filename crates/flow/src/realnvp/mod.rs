@@ -17,7 +17,6 @@
 //! Departures: `s = a·tanh(u/a)` has a fixed bound `a` where the paper learns one; no batch normalisation;
 //! the halves are kept as two tensors, so no mask multiplies anything by zero.
 
-mod coupling;
 mod image;
 mod vector;
 

@@ -20,6 +20,7 @@ mod sampling_free;
 pub mod short_run;
 pub mod sm;
 pub mod studies;
+pub mod transport;
 mod two_modes;
 
 use genzoo_core::Entry;
@@ -47,4 +48,5 @@ pub const MODELS: &[Entry] = &[
     rbm::TEMPERED,
     short_run::ENTRY,
     sm::ENTRY,
+    transport::ENTRY,
 ];

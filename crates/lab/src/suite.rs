@@ -47,9 +47,21 @@ const MACHINES: Plan =
 const IMAGES: Plan =
     Plan { train_seconds: 120.0, eval_seconds: Some(120.0), n_likelihood: 2000, n_quality: 1000 };
 
-/// One model of each family: what stands side by side unless a suite is about something else.
-const BASE: &[&str] =
-    &["gaussian", "gmm", "kde", "memorizer", "pcd", "vae", "ns-gan", "realnvp", "ddpm", "linear"];
+/// What stands side by side unless a suite is about something else: one model of each family, and two energies, over the
+/// data and over the latent of a flow.
+const BASE: &[&str] = &[
+    "gaussian",
+    "gmm",
+    "kde",
+    "memorizer",
+    "pcd",
+    "neural-transport",
+    "vae",
+    "ns-gan",
+    "realnvp",
+    "ddpm",
+    "linear",
+];
 
 /// Every suite, the default first.
 pub static SUITES: &[Suite] = &[

@@ -10,8 +10,8 @@
 
 use genzoo_core::capability::Energy;
 use genzoo_core::{
-    Batch, DType, DataSpec, Density, DensityInfo, Error, Evidence, Kind, LogProb, Noise, Result, Table,
-    config,
+    Batch, DType, DataSpec, Density, DensityInfo, Error, Evidence, Kind, LogProb, Noise, ParamStore, Result,
+    Table, config,
 };
 use genzoo_numerics::likelihood::ais::{Ais, Ladder};
 use genzoo_numerics::likelihood::quadrature::Quadrature;
@@ -47,7 +47,7 @@ const PLANE: &[DensityInfo] = &[QUADRATURE, AIS];
 const SPACE: &[DensityInfo] = &[AIS];
 
 /// Rows of data that enter the network at once.
-const ROWS: usize = 8192;
+pub(crate) const ROWS: usize = 8192;
 /// Half width, in standard deviations of the base, of the box where the search for the grid begins.
 const REACH: f64 = 4.0;
 
@@ -76,12 +76,8 @@ impl<'a> Normalised<'a> {
         if infos.iter().all(|d| d.name != name) {
             return Err(Error::unknown("likelihood", name, infos.iter().map(|d| d.name)));
         }
-        let landscape = model.landscape();
-        let z = if name == QUADRATURE.name {
-            by_quadrature(model, &landscape, options)?
-        } else {
-            by_annealing(model, &landscape, options, noise)?
-        };
+        let (d, sd) = (model.spec.dims(), base_scale(model.confinement));
+        let z = LogZ::of(&model.landscape(), d, sd, &model.params, name, options, noise)?;
         Ok(Self::with(model, name, z))
     }
 
@@ -104,7 +100,32 @@ pub(crate) struct LogZ {
     pub(crate) kind: Kind,
 }
 
-fn by_quadrature(model: &NeuralEnergy, landscape: &Landscape, options: &Table) -> Result<LogZ> {
+impl LogZ {
+    /// By the method `name` of [`infos`], for an energy over `(b, d)` whose mass lies about where `N(0, sd² I)` has it.
+    pub(crate) fn of(
+        target: &dyn Energy,
+        d: usize,
+        sd: f64,
+        params: &ParamStore,
+        name: &str,
+        options: &Table,
+        noise: &mut Noise,
+    ) -> Result<Self> {
+        if name == QUADRATURE.name {
+            by_quadrature(target, d, sd, params, options)
+        } else {
+            by_annealing(target, d, sd, params, options, noise)
+        }
+    }
+}
+
+fn by_quadrature(
+    target: &dyn Energy,
+    d: usize,
+    sd: f64,
+    params: &ParamStore,
+    options: &Table,
+) -> Result<LogZ> {
     #[derive(Deserialize)]
     struct Options {
         max_points: usize,
@@ -113,22 +134,24 @@ fn by_quadrature(model: &NeuralEnergy, landscape: &Landscape, options: &Table) -
     if o.max_points < 20_000 {
         return Err(Error::config("eval.max_points", "an integer ≥ 20000", o.max_points));
     }
-    let half = REACH * base_scale(model.confinement);
+    let half = REACH * sd;
     let quadrature = Quadrature {
         tolerance: 1e-3,
         max_points: o.max_points,
         rows_at_once: ROWS,
-        dtype: model.params.dtype(),
-        device: model.params.device().clone(),
-        ..Quadrature::around(&vec![(-half, half); model.spec.dims()])
+        dtype: params.dtype(),
+        device: params.device().clone(),
+        ..Quadrature::around(&vec![(-half, half); d])
     };
-    let z = quadrature.of_energy(landscape)?;
+    let z = quadrature.of_energy(target)?;
     Ok(LogZ { log_z: z.log_z, standard_error: 0.0, tolerance: Some(z.log_z_error), kind: Kind::Estimate })
 }
 
 fn by_annealing(
-    model: &NeuralEnergy,
-    landscape: &Landscape,
+    target: &dyn Energy,
+    d: usize,
+    sd: f64,
+    params: &ParamStore,
     options: &Table,
     noise: &mut Noise,
 ) -> Result<LogZ> {
@@ -138,16 +161,14 @@ fn by_annealing(
         temperatures: usize,
     }
     let o: Options = config::read(options, "eval")?;
-    let d = model.spec.dims();
-    let sd = base_scale(model.confinement);
-    let base = Gaussian::diagonal(&vec![0.0; d], &vec![sd; d], model.params.dtype(), model.params.device())?;
+    let base = Gaussian::diagonal(&vec![0.0; d], &vec![sd; d], params.dtype(), params.device())?;
     let ais = Ais {
         chains: o.chains,
         ladder: Ladder::Balanced(o.temperatures),
         pilot_chains: o.chains.clamp(1, 32),
         ..Ais::default()
     };
-    let z = ais.estimate(landscape, &base, &[d], noise)?;
+    let z = ais.estimate(target, &base, &[d], noise)?;
     if z.is_degenerate() {
         return Err(Error::Unsupported(format!(
             "ais_degenerate: {} chains over {} temperatures are worth {:.1} independent weights, and 10 are needed; raise eval.temperatures",

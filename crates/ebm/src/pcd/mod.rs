@@ -25,7 +25,7 @@
 //!   never be taken, so restarts are unconditional there, as in Algorithm 2, and rare.
 //! - The regulariser acts on the learned part `f`, not on the confinement.
 
-mod walkers;
+pub(crate) mod walkers;
 
 use crate::neural::langevin::{self, Langevin, Legacy, Start};
 use crate::neural::{NeuralEnergy, SPACES, density, with_energy, with_tiny_energy};
@@ -121,10 +121,10 @@ fn tiny(spec: &DataSpec) -> Table {
 
 /// What the method needs beside the energy.
 #[derive(Clone, Debug, Deserialize)]
-struct Config {
-    regularisation: f64,
+pub(crate) struct Config {
+    pub(crate) regularisation: f64,
     walkers: usize,
-    chains: usize,
+    pub(crate) chains: usize,
     moves: usize,
     step: f64,
     restart: f64,
@@ -132,7 +132,7 @@ struct Config {
 }
 
 impl Config {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let rule = |ok: bool, key: &str, want: &str, got: String| {
             if ok {
                 return Ok(());

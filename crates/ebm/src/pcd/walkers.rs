@@ -23,7 +23,7 @@ use crate::neural::restart::{base, base_scale, restart};
 /// How a walker returns to the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Rule {
+pub(crate) enum Rule {
     /// Always.
     Plain,
     /// If the Metropolis rule accepts it.
@@ -31,7 +31,7 @@ pub(super) enum Rule {
 }
 
 /// The buffer of walkers; each update moves one window of it.
-pub(super) struct Walkers {
+pub(crate) struct Walkers {
     u: Tensor, // (walkers, D)
     /// Of the base.
     confinement: f64,
@@ -42,7 +42,7 @@ pub(super) struct Walkers {
 
 impl Walkers {
     /// Draws of the base.
-    pub(super) fn new(
+    pub(crate) fn new(
         dims: usize,
         confinement: f64,
         config: &Config,
@@ -54,27 +54,27 @@ impl Walkers {
     }
 
     /// All of them, `(walkers, D)`.
-    pub(super) fn all(&self) -> &Tensor {
+    pub(crate) fn all(&self) -> &Tensor {
         &self.u
     }
 
     /// The step size in use.
-    pub(super) fn step(&self) -> f64 {
+    pub(crate) fn step(&self) -> f64 {
         self.log_step.exp()
     }
 
     /// The window whose turn it is, `(chains, D)`.
-    pub(super) fn active(&self, chains: usize) -> Result<Tensor> {
+    pub(crate) fn active(&self, chains: usize) -> Result<Tensor> {
         Ok(self.u.narrow(0, self.cursor, chains)?.contiguous()?)
     }
 
     /// Passes the turn on.
-    pub(super) fn next_window(&mut self, chains: usize) {
+    pub(crate) fn next_window(&mut self, chains: usize) {
         self.cursor = (self.cursor + chains) % self.u.dims()[0];
     }
 
     /// Restarts and moves the active window under `target`; gives the mean acceptance of the moves.
-    pub(super) fn advance(&mut self, target: &dyn Energy, c: &Config, noise: &mut Noise) -> Result<f64> {
+    pub(crate) fn advance(&mut self, target: &dyn Energy, c: &Config, noise: &mut Noise) -> Result<f64> {
         let mut u = self.active(c.chains)?;
         if c.restart_rule == Rule::Plain && c.restart > 0.0 {
             let chosen = noise.uniforms(c.chains).into_iter().map(|p| u8::from(p < c.restart));
@@ -104,7 +104,7 @@ impl Walkers {
         Ok(acceptance)
     }
 
-    pub(super) fn state(&self) -> Result<StateDict> {
+    pub(crate) fn state(&self) -> Result<StateDict> {
         let numbers = Tensor::new(&[self.log_step, self.cursor as f64], &Device::Cpu)?;
         Ok(StateDict::from([
             ("walkers.u".to_string(), self.u.copy()?),
@@ -112,7 +112,7 @@ impl Walkers {
         ]))
     }
 
-    pub(super) fn load(&mut self, state: &StateDict) -> Result<()> {
+    pub(crate) fn load(&mut self, state: &StateDict) -> Result<()> {
         let get = |name: &str| {
             state.get(name).ok_or_else(|| Error::data("model state", format!("a tensor '{name}'"), "none"))
         };

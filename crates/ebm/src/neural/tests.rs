@@ -224,7 +224,7 @@ fn residual_energies_are_energies() -> Check {
     let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
     let energy = NeuralEnergy::new(&model, &spec, params)?;
     let u = Noise::new(1).normal((5, 3), DType::F64, &Device::Cpu)?;
-    assert_close(&energy.learned(&u)?, &[0.0; 5], Tol::EQUAL);
+    assert_close(&energy.learned(&u)?, [0.0; 5], Tol::EQUAL);
     for (i, (_, var)) in energy.params.entries().into_iter().enumerate() {
         let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
         var.set(&(var.as_detached_tensor() + (change * 0.3)?)?)?;

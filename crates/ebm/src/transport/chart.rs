@@ -7,6 +7,7 @@
 
 use genzoo_core::math::sum_event;
 use genzoo_core::{DType, DataSpec, PixelMap, Result, Standardizer, StateDict, Stream, Tensor};
+use genzoo_numerics::rows;
 
 /// Smallest deviation by which a pixel's logit is divided: one that never varied may vary in the next row.
 const LEAST_DEVIATION: f64 = 0.1;
@@ -62,6 +63,17 @@ impl Chart {
     pub(super) fn forward(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let (y, ladj) = self.unscaled(x)?;
         Ok((self.scaling.forward(&y)?, ladj.affine(1.0, self.scaling.ladj())?))
+    }
+
+    /// Which rows lie where the chart is defined: a logit ends a margin beyond black and white.
+    pub(super) fn covers(&self, x: &Tensor) -> Result<Vec<bool>> {
+        let Some(PixelMap::Logit { alpha }) = self.pixels else {
+            return Ok(vec![true; x.dim(0)?]);
+        };
+        let margin = alpha / (1.0 - 2.0 * alpha);
+        let x = x.flatten_from(1)?;
+        let (low, high) = (rows::host(&x.min(1)?)?, rows::host(&x.max(1)?)?);
+        Ok(low.iter().zip(&high).map(|(l, h)| *l > -margin && *h < 1.0 + margin).collect())
     }
 
     /// `x` as rows `(b, D)`.

@@ -231,6 +231,18 @@ impl NeuralTransport {
         Ok((latent.learned(&y)? - (log_standard_normal(&z)? + of_flow)? - of_chart)?)
     }
 
+    /// 1 for every row inside the chart, else 0.
+    fn inside(&self, x: &Tensor) -> Result<Tensor> {
+        let inside: Vec<u8> = self.chart.covers(x)?.into_iter().map(u8::from).collect();
+        Ok(Tensor::from_vec(inside, x.dim(0)?, x.device())?)
+    }
+
+    /// `energy`, infinite where the chart ends.
+    fn ended(&self, x: &Tensor, energy: &Tensor) -> Result<Tensor> {
+        let beyond = energy.ones_like()?.affine(0.0, f64::INFINITY)?;
+        rows::select(&self.inside(x)?, energy, &beyond)
+    }
+
     fn flow_turn(&self, batch: &Batch) -> Result<Update> {
         let (y, of_chart) = self.chart.forward(&batch.x)?;
         let (z, ladj) = self.flow.to_latent(&y)?;
@@ -324,15 +336,21 @@ impl Model for NeuralTransport {
     }
 }
 
-/// `−log q + f`: a density of `x` differs from `e^{−U}` by the factor Z, near 1 while the flow is good.
+/// `−log q + f`: a density of `x` differs from `e^{−U}` by the factor Z, near 1 while the flow is good. Where the chart
+/// ends, so does the density: there U is infinite and its gradient is given as zero.
 impl Energy for NeuralTransport {
     fn energy(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.energy_of(&self.latent(), x)?.detach())
+        self.ended(x, &self.energy_of(&self.latent(), x)?.detach())
     }
 
     fn energy_and_gradient(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let latent = self.latent();
-        Ok(input_gradient(|x| self.energy_of(&latent, x).map_err(candle_core::Error::wrap), x)?)
+        let (energy, gradient) =
+            input_gradient(|x| self.energy_of(&latent, x).map_err(candle_core::Error::wrap), x)?;
+        let flat = gradient.flatten_from(1)?;
+        let inside = self.inside(x)?;
+        let kept = rows::select(&inside, &flat, &flat.zeros_like()?)?.reshape(x.shape())?;
+        Ok((self.ended(x, &energy)?, kept))
     }
 }
 

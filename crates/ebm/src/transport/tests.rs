@@ -170,6 +170,22 @@ fn two_modes_are_learned() -> Check {
     Ok(())
 }
 
+/// Bytes end at black and white, a margin beyond: there the density is zero, and its row alone is concerned.
+#[test]
+fn the_density_ends_where_the_chart_does() -> Check {
+    let model = random(&images(6), 0.2)?;
+    let inside = Noise::new(3).uniform((3, 1, 6, 6), DType::F64, &Device::Cpu)?;
+    let x = Tensor::cat(
+        &[&inside.narrow(0, 0, 1)?, &(inside.narrow(0, 1, 1)? + 1.0)?, &inside.narrow(0, 2, 1)?],
+        0,
+    )?;
+    let (energy, gradient) = model.energy_and_gradient(&x)?;
+    let (energy, alone) = (rows::host(&energy)?, rows::host(&Energy::energy(&model, &inside)?)?);
+    assert!(energy[1] == f64::INFINITY && rows::host(&gradient)?.iter().all(|g| g.is_finite()));
+    assert_close(&[energy[0], energy[2]], &[alone[0], alone[2]], Tol::rel(1e-12));
+    Ok(())
+}
+
 #[test]
 fn impossible_settings_are_named() -> Check {
     for (spec, set, word) in [

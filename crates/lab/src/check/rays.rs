@@ -32,7 +32,12 @@ pub(super) fn least_rise(
     let mut least = f64::INFINITY;
     for k in DOUBLINGS {
         for (near, far) in at(k)?.into_iter().zip(at(k + 1)?) {
-            let rise = if (far - near).is_nan() { f64::NEG_INFINITY } else { far - near };
+            let rise = match far - near {
+                // Outside its support a density is zero for good.
+                _ if far == f64::INFINITY => f64::INFINITY,
+                rise if rise.is_nan() => f64::NEG_INFINITY,
+                rise => rise,
+            };
             least = least.min(rise);
         }
     }
@@ -72,6 +77,9 @@ mod tests {
         assert!(rise(|r| 4.0 * r.ln())? > needed && rise(|r| 2.9 * r.ln())? < needed);
         assert!(rise(|r| r.sin())? < needed && rise(|_| 1.0)? < needed);
         assert!(rise(|r| if r > 1000.0 { f64::NAN } else { r * r })? == f64::NEG_INFINITY);
+        // A density of bounded support, and one that comes back.
+        assert!(rise(|r| if r > 100.0 { f64::INFINITY } else { r * r })? > needed);
+        assert!(rise(|r| if r > 100.0 && r < 200.0 { f64::INFINITY } else { r * r })? == f64::NEG_INFINITY);
         // A well far outside.
         assert!(rise(|r| r * r - 1e9 * (-(r - 512.0).powi(2)).exp())? < 0.0);
         Ok(())

@@ -182,7 +182,7 @@ fn the_density_ends_where_the_chart_does() -> Check {
     let (energy, gradient) = model.energy_and_gradient(&x)?;
     let (energy, alone) = (rows::host(&energy)?, rows::host(&Energy::energy(&model, &inside)?)?);
     assert!(energy[1] == f64::INFINITY && rows::host(&gradient)?.iter().all(|g| g.is_finite()));
-    assert_close(&[energy[0], energy[2]], &[alone[0], alone[2]], Tol::rel(1e-12));
+    assert_close([energy[0], energy[2]], [alone[0], alone[2]], Tol::rel(1e-12));
     Ok(())
 }
 

@@ -22,6 +22,8 @@ import tempfile
 import time
 import types
 
+sys.path.pop(0)  # beside this script lies a folder torch, which is not the package
+
 import numpy as np
 import ot
 from scipy.spatial.distance import cdist

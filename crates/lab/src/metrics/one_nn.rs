@@ -16,16 +16,17 @@
 //! with N points, M of them in mutual pairs, S ordered pairs of edges that share one point, and p₂, p₃, p₂₂ the chances
 //! that two points, three points, or both of two disjoint pairs agree in their labels. The count is treated as normal.
 //!
-//! The standard error of the accuracy: the spread over quarters, see `resample`.
+//! The standard error of the accuracy: the spread over quarters, see `resample`. The nearest neighbours within all
+//! quarters come from the same pass over the pairs as those in the whole.
 //!
 //! Source: Schilling (1986), JASA 81; Henze (1988), Ann. Statist. 16; Lopez-Paz & Oquab (2017), arXiv:1610.06545.
 
-use genzoo_core::{Better, Error, Result};
+use genzoo_core::{Better, Error, Noise, Result};
 use genzoo_numerics::special::normal_cdf;
 
 use super::case::{Case, Measured};
-use super::points::{Pairing, Points, for_each_row};
-use super::resample::standard_errors;
+use super::points::{Pairing, Points, fold_pairs};
+use super::resample::{PARTITIONS, PARTS, quarters, spread, too_few};
 use super::two_sample::Estimate;
 use super::{MetricInfo, Rows};
 
@@ -48,9 +49,7 @@ pub(super) static METRICS: [MetricInfo; 2] = [
 
 pub(super) fn measure(case: &Case) -> Result<Vec<Measured>> {
     let (x, y) = case.pairs();
-    let votes = Votes::of(&x, &y)?;
-    let accuracy = |x: &Points, y: &Points| Ok([Votes::of(x, y)?.accuracy()]);
-    let [stderr] = standard_errors(&x, &y, 5, &case.noise.fork("one_nn"), accuracy)?;
+    let (votes, stderr) = Votes::with_error(&x, &y, &case.noise.fork("one_nn"))?;
     let values =
         [Estimate { value: votes.accuracy(), stderr }, Estimate { value: votes.p_value(), stderr: f64::NAN }];
     Ok(values.map(|e| Measured::of(e, &x, &y)).to_vec())
@@ -64,33 +63,49 @@ pub struct Votes {
     real: usize,
 }
 
+/// Least rows of a sample in a quarter.
+const LEAST: usize = 5;
+/// In no quarter: the rows that are left over where four does not divide their number.
+const NOWHERE: u8 = u8::MAX;
+
 impl Votes {
     /// Asks every point.
     ///
     /// # Errors
     /// If the dimensions differ or there are fewer than four points.
     pub fn of(real: &Points, fake: &Points) -> Result<Self> {
-        if real.dims() != fake.dims() || real.len() + fake.len() < 4 {
-            let got = format!("{} × {} and {} × {}", real.len(), real.dims(), fake.len(), fake.dims());
-            return Err(Error::data("samples", "at least 4 rows together, of one dimension", got));
+        let parts = vec![[NOWHERE; PARTITIONS]; real.len() + fake.len()];
+        Ok(Self::new(real.len(), &nearest(real, fake, &parts)?))
+    }
+
+    /// The same, and the standard error of the accuracy: NaN where the quarters are too small.
+    fn with_error(real: &Points, fake: &Points, noise: &Noise) -> Result<(Self, f64)> {
+        if too_few(real, fake, LEAST) {
+            return Ok((Self::of(real, fake)?, f64::NAN));
         }
-        let (all, n) = (real.and(fake), real.len());
-        let votes = for_each_row(&all, &all, Pairing::SquaredDistance, |i, row| {
-            let (mut best, mut at, mut same, mut ties) = (f64::INFINITY, 0, 0u32, 0u32);
-            for (j, &r) in row.iter().enumerate() {
-                if r > best || j == i {
-                    continue;
-                }
-                if r < best {
-                    (best, at, same, ties) = (r, j, 0, 0);
-                }
-                ties += 1;
-                same += u32::from((j < n) == (i < n));
+        let mut parts = vec![[NOWHERE; PARTITIONS]; real.len() + fake.len()];
+        for partition in 0..PARTITIONS {
+            let [of_real, of_fake] = quarters(real, fake, partition, noise);
+            for (part, (i, j)) in (0u8..).zip(of_real.iter().zip(&of_fake)) {
+                i.iter().for_each(|&i| parts[i][partition] = part);
+                j.iter().for_each(|&j| parts[real.len() + j][partition] = part);
             }
-            (at, f64::from(same) / f64::from(ties.max(1)))
-        })?;
-        let (nearest, own) = votes.into_iter().unzip();
-        Ok(Self { nearest, own, real: n })
+        }
+        let found = nearest(real, fake, &parts)?;
+        let mut accuracies = Vec::new();
+        for partition in 0..PARTITIONS {
+            for part in (0u8..).take(PARTS) {
+                let votes = found.iter().zip(&parts).filter(|(_, parts)| parts[partition] == part);
+                let own: Vec<f64> = votes.map(|(found, _)| found[partition + 1].own()).collect();
+                accuracies.push(own.iter().sum::<f64>() / own.len() as f64);
+            }
+        }
+        Ok((Self::new(real.len(), &found), spread(&accuracies)))
+    }
+
+    fn new(real: usize, found: &[Found]) -> Self {
+        let (nearest, own) = found.iter().map(|f| (f[0].at, f[0].own())).unzip();
+        Self { nearest, own, real }
     }
 
     /// Of all points.
@@ -128,6 +143,99 @@ impl Votes {
         let square = total * p2 + mutual * p2 + sharing * p3 + apart * p22;
         (total * p2, square - (total * p2).powi(2))
     }
+}
+
+/// The nearest of the points seen so far, and the votes of those at its distance.
+#[derive(Clone, Copy)]
+struct Nearest {
+    square: f64,
+    at: usize,
+    same: u32,
+    ties: u32,
+}
+
+/// Among all points, and within the point's part of each partition.
+type Found = [Nearest; PARTITIONS + 1];
+
+impl Nearest {
+    /// Nothing yet, or nothing ever where nobody searches.
+    fn none(searches: bool) -> Self {
+        Self { square: if searches { f64::INFINITY } else { -1.0 }, at: usize::MAX, same: 0, ties: 0 }
+    }
+
+    /// Takes what another search found, in any order.
+    fn take(&mut self, other: Self) {
+        if other.square > self.square {
+            return;
+        }
+        if other.square < self.square {
+            *self = other;
+            return;
+        }
+        self.at = self.at.min(other.at);
+        self.same += other.same;
+        self.ties += other.ties;
+    }
+
+    /// The share of the votes for the point's own sample.
+    fn own(&self) -> f64 {
+        f64::from(self.same) / f64::from(self.ties.max(1))
+    }
+}
+
+/// For every point of both samples its nearest other point among all, and within its part of each partition.
+fn nearest(real: &Points, fake: &Points, parts: &[[u8; PARTITIONS]]) -> Result<Vec<Found>> {
+    /// Pairs that are looked at together before any of them alone.
+    const RUN: usize = 32;
+    if real.dims() != fake.dims() || real.len() + fake.len() < 4 {
+        let got = format!("{} × {} and {} × {}", real.len(), real.dims(), fake.len(), fake.dims());
+        return Err(Error::data("samples", "at least 4 rows together, of one dimension", got));
+    }
+    let (all, n) = (real.and(fake), real.len());
+    // Beyond its reach no search of a point takes anything.
+    let start = || {
+        let none = |parts: &[u8; PARTITIONS]| {
+            let mut found = [Nearest::none(true); PARTITIONS + 1];
+            found[1..].iter_mut().zip(parts).for_each(|(f, part)| *f = Nearest::none(*part != NOWHERE));
+            found
+        };
+        (vec![f64::INFINITY; all.len()], parts.iter().map(none).collect::<Vec<Found>>())
+    };
+    let seen = fold_pairs(&all, Pairing::SquaredDistance, start, |i, from, row, (reach, found)| {
+        for (k, run) in row.chunks(RUN).enumerate() {
+            let first = from + k * RUN;
+            let (most, others) = (reach[i], &reach[first..first + run.len()]);
+            let near = |any: bool, (r, other): (&f64, &f64)| any | (*r <= most) | (r <= other);
+            if !run.iter().zip(others).fold(false, near) {
+                continue;
+            }
+            for (j, &square) in (first..).zip(run) {
+                if j <= i || square > reach[i] && square > reach[j] {
+                    continue;
+                }
+                let together: [bool; PARTITIONS + 1] =
+                    std::array::from_fn(|p| p == 0 || parts[i][p - 1] == parts[j][p - 1]);
+                let same = u32::from((j < n) == (i < n));
+                for (i, at) in [(i, j), (j, i)] {
+                    if square <= reach[i] {
+                        let pairs = found[i].iter_mut().zip(together).filter(|(_, together)| *together);
+                        pairs.for_each(|(f, _)| f.take(Nearest { square, at, same, ties: 1 }));
+                        reach[i] = found[i].iter().fold(0.0, |a, f| f.square.max(a));
+                    }
+                }
+            }
+        }
+    });
+    let mut seen = seen.into_iter().map(|(_, found)| found);
+    let mut whole = seen.next().unwrap_or_default();
+    for found in seen {
+        let searches = whole.iter_mut().flatten().zip(found.into_iter().flatten());
+        searches.for_each(|(a, b)| a.take(b));
+    }
+    if whole.iter().any(|found| found[0].at == usize::MAX) {
+        return Err(Error::data("samples", "squared distances within the range of f64", "larger ones"));
+    }
+    Ok(whole)
 }
 
 #[cfg(test)]
@@ -187,6 +295,40 @@ mod tests {
         assert!((mean(&p) - 0.5).abs() < 4.0 / (12.0 * runs as f64).sqrt() + 0.03, "{}", mean(&p));
         assert!((below - 0.1).abs() < 4.0 * (0.09 / runs as f64).sqrt(), "{below}");
         assert!(Votes::of(&normal(100, 3, 1.0, 1.5, 1), &normal(100, 3, 1.0, 0.0, 2))?.p_value() < 1e-4);
+        Ok(())
+    }
+
+    /// The one pass against one search per quarter, with ties, copies, and rows that are left over.
+    #[test]
+    fn quarters_are_searched_on_the_way() -> Result<()> {
+        for d in [1, 2, 12] {
+            let (x, y) = (normal(150, d, 1.0, 0.0, 1), normal(103, d, 1.0, 0.4, 2));
+            let y = y.and(&x.select(&[3, 3, 17, 60]));
+            let noise = Noise::new(5);
+            let (votes, error) = Votes::with_error(&x, &y, &noise)?;
+            let slow = crate::metrics::resample::standard_errors(&x, &y, LEAST, &noise, |x, y| {
+                Ok([Votes::of(x, y)?.accuracy()])
+            })?;
+            assert!((error - slow[0]).abs() < 1e-15, "{d}: {error} {slow:?}");
+            assert_eq!((votes.own, votes.nearest), {
+                let alone = Votes::of(&x, &y)?;
+                (alone.own, alone.nearest)
+            });
+            // Every point against every other.
+            let (all, n) = (x.and(&y), x.len());
+            let square = |i: usize, j: usize| -> f64 {
+                all.row(i).iter().zip(all.row(j)).map(|(a, b)| (a - b).powi(2)).sum()
+            };
+            for (i, own) in Votes::of(&x, &y)?.own.iter().enumerate() {
+                let others = || (0..all.len()).filter(|j| *j != i);
+                let least = others().map(|j| square(i, j)).fold(f64::INFINITY, f64::min);
+                let near: Vec<usize> = others().filter(|j| square(i, *j) <= least * (1.0 + 1e-12)).collect();
+                let same = near.iter().filter(|j| (**j < n) == (i < n)).count();
+                assert!((own - same as f64 / near.len() as f64).abs() < 1e-15, "{d}: row {i}");
+            }
+        }
+        let far = of(&[&[1e200], &[-1e200], &[3e200]]);
+        assert!(Votes::of(&far, &of(&[&[1.0]])).is_err());
         Ok(())
     }
 

@@ -216,6 +216,38 @@ pub fn for_each_row<R: Send>(
     Ok(nested.into_iter().flatten().collect())
 }
 
+/// Every pair of distinct points `i < j` of one sample, shown once to one of a few states that share the work:
+/// `visit(i, from, r, state)` with `r_j` the squared distance or product of `x_i` and `x_{from + j}`; there are also some
+/// `from + j ≤ i`. Pieces of rows stay in the processor's cache, which whole rows leave. How many states there are is up
+/// to the machine, so what is made of them must not depend on who saw what.
+pub(super) fn fold_pairs<S: Send>(
+    x: &Points,
+    pairing: Pairing,
+    start: impl Fn() -> S + Sync,
+    visit: impl Fn(usize, usize, &[f64], &mut S) + Sync,
+) -> Vec<S> {
+    /// Columns per piece.
+    const PIECE: usize = 512;
+    let pairs = Pairs::new(x, x, pairing);
+    let shares = rayon::current_num_threads().min(x.n.div_ceil(BLOCK)).max(1);
+    let share = |first: usize| {
+        let (mut state, mut buffer) = (start(), Vec::new());
+        for k in (first..x.n.div_ceil(BLOCK)).step_by(shares) {
+            let rows = k * BLOCK..((k + 1) * BLOCK).min(x.n);
+            for from in (rows.start..x.n).step_by(PIECE) {
+                let columns = from..(from + PIECE).min(x.n);
+                buffer.resize(rows.len() * columns.len(), 0.0);
+                pairs.fill(&rows, &columns, &mut buffer);
+                for (i, row) in rows.clone().zip(buffer.chunks_exact(columns.len())) {
+                    visit(i, from, row, &mut state);
+                }
+            }
+        }
+        state
+    };
+    (0..shares).into_par_iter().map(share).collect()
+}
+
 fn blocks<R: Send>(
     a: &Points,
     b: &Points,
@@ -265,6 +297,7 @@ impl<'a> Pairs<'a> {
     }
 
     fn fill(&self, rows: &Range<usize>, columns: &Range<usize>, out: &mut [f64]) {
+        const RUN: usize = 16;
         let width = columns.len();
         if !self.columns.is_empty() {
             for (i, out) in rows.clone().zip(out.chunks_exact_mut(width)) {
@@ -278,11 +311,22 @@ impl<'a> Pairs<'a> {
         let Some((na, nb)) = &self.norms else { return };
         for (i, out) in rows.clone().zip(out.chunks_exact_mut(width)) {
             let (na, nb) = (na[i], &nb[columns.clone()]);
-            out.iter_mut().zip(nb).for_each(|(p, nb)| *p = na + nb - 2.0 * *p);
-            for (j, (r, nb)) in out.iter_mut().zip(nb).enumerate() {
-                if *r < CANCELLED * (na + nb) {
-                    let (x, y) = (self.a.row(i), self.b.row(columns.start + j));
-                    *r = x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum();
+            for (k, (out, nb)) in out.chunks_mut(RUN).zip(nb.chunks(RUN)).enumerate() {
+                // Without a branch per pair: cancellation is rare.
+                let mut cancelled = false;
+                for (r, nb) in out.iter_mut().zip(nb) {
+                    let norms = na + nb;
+                    *r = norms - 2.0 * *r;
+                    cancelled |= *r < CANCELLED * norms;
+                }
+                if !cancelled {
+                    continue;
+                }
+                for (j, (r, nb)) in (columns.start + k * RUN..).zip(out.iter_mut().zip(nb)) {
+                    if *r < CANCELLED * (na + nb) {
+                        let (x, y) = (self.a.row(i), self.b.row(j));
+                        *r = x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum();
+                    }
                 }
             }
         }

@@ -13,8 +13,10 @@ use genzoo_core::{Noise, Result};
 use super::points::Points;
 use super::two_sample::population_variance;
 
-const PARTITIONS: usize = 4;
-const PARTS: usize = 4;
+/// Random partitions of both samples.
+pub(super) const PARTITIONS: usize = 4;
+/// Parts of each.
+pub(super) const PARTS: usize = 4;
 
 /// Standard errors of the `K` values of `statistic` of two samples; NaN where a quarter has fewer than `least` rows.
 ///
@@ -27,25 +29,38 @@ pub(super) fn standard_errors<const K: usize>(
     noise: &Noise,
     statistic: impl Fn(&Points, &Points) -> Result<[f64; K]>,
 ) -> Result<[f64; K]> {
-    if x.len().min(y.len()) / PARTS < least {
+    if too_few(x, y, least) {
         return Ok([f64::NAN; K]);
     }
     let mut values: [Vec<f64>; K] = std::array::from_fn(|_| Vec::new());
     for partition in 0..PARTITIONS {
-        let noise = noise.fork("quarters").at(partition as u64);
-        let order = |p: &Points, name: &str| noise.fork(name).permutation(p.len());
-        let (i, j) = (order(x, "real"), order(y, "fake"));
-        for part in 0..PARTS {
-            let quarter = |order: &[usize]| {
-                let size = order.len() / PARTS;
-                order[part * size..(part + 1) * size].to_vec()
-            };
-            let found = statistic(&x.select(&quarter(&i)), &y.select(&quarter(&j)))?;
+        let [i, j] = quarters(x, y, partition, noise);
+        for (i, j) in i.iter().zip(&j) {
+            let found = statistic(&x.select(i), &y.select(j))?;
             values.iter_mut().zip(found).for_each(|(v, f)| v.push(f));
         }
     }
+    Ok(values.map(|v| spread(&v)))
+}
+
+/// Whether a quarter has fewer than `least` rows.
+pub(super) fn too_few(x: &Points, y: &Points, least: usize) -> bool {
+    x.len().min(y.len()) / PARTS < least
+}
+
+/// The rows of each quarter of both samples in a partition.
+pub(super) fn quarters(x: &Points, y: &Points, partition: usize, noise: &Noise) -> [Vec<Vec<usize>>; 2] {
+    let noise = noise.fork("quarters").at(partition as u64);
+    [(x, "real"), (y, "fake")].map(|(p, name)| {
+        let order = noise.fork(name).permutation(p.len());
+        order.chunks_exact(p.len() / PARTS).take(PARTS).map(<[usize]>::to_vec).collect()
+    })
+}
+
+/// The standard error of the whole from the values of all quarters.
+pub(super) fn spread(values: &[f64]) -> f64 {
     // Within a partition the quarters make up the whole, so the mean of a linear statistic is known exactly.
-    Ok(values.map(|v| (population_variance(&v) / (PARTS - 1) as f64).sqrt()))
+    (population_variance(values) / (PARTS - 1) as f64).sqrt()
 }
 
 #[cfg(test)]

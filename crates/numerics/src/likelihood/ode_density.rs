@@ -115,19 +115,25 @@ impl<'a> OdeDensity<'a> {
         Ok(density)
     }
 
-    /// The method in words: `ode(rk4, 32 steps, exact, 128 evaluations, halved 2e-5)`.
+    /// The method in words: `ode(rk4, 32 steps, exact, 128 evaluations, half the step changes 2e-5 nats)`.
     fn method(&self, halving: &Halving) -> String {
         let OdeLikelihood { scheme, divergence, .. } = self.likelihood;
-        let control = match scheme.control {
-            Control::Steps(n) => format!("{n} steps"),
-            Control::Tolerance { rtol, .. } => format!("{rtol:e}"),
+        let (control, halved) = match scheme.control {
+            Control::Steps(n) => (format!("{n} steps"), "step"),
+            Control::Tolerance { rtol, .. } => (format!("rtol {rtol:e}"), "tolerance"),
         };
         let trace = match divergence {
             Divergence::Exact => "exact".to_string(),
             Divergence::Hutchinson(k, law) => format!("{k} {}", law.name()),
         };
         let Halving { change, evaluations } = halving;
-        format!("ode({}, {control}, {trace}, {evaluations} evaluations, halved {change:.0e})", scheme.solver)
+        // Plain digits where they are few: a change of 9 is "9", one of 0.00002 "2e-5".
+        let change =
+            if (1e-3..1e4).contains(change) { format!("{change:.3}") } else { format!("{change:.0e}") };
+        format!(
+            "ode({}, {control}, {trace}, {evaluations} evaluations, half the {halved} changes {change} nats)",
+            scheme.solver
+        )
     }
 
     /// What halving the step or the tolerance changes over own samples, with the same probes.
@@ -231,7 +237,11 @@ mod tests {
             )?;
             let tolerance = density.evidence().tolerance.unwrap_or(0.0);
             let method = &density.evidence().method;
-            let cost = if solver == "dopri5" { "exact, " } else { "exact, 80 evaluations, halved " };
+            let cost = if solver == "dopri5" {
+                "half the tolerance changes "
+            } else {
+                "exact, 80 evaluations, half the step changes "
+            };
             assert!(method.starts_with(&format!("ode({solver}, ")) && method.contains(cost), "{method}");
             let got = rows::host(&density.log_prob(&Batch::of(x.clone()), &mut Noise::new(3))?.values)?;
             let error = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).sum::<f64>() / 64.0;

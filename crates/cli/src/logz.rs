@@ -4,7 +4,7 @@ mod file;
 
 use genzoo_core::capability::Energy;
 use genzoo_core::{Batch, DType, Dataset, Error, Noise, Split, Table, Tensor, config};
-use genzoo_ebm::rbm::{Machine, Units};
+use genzoo_ebm::rbm::{Machine, Units, annealing_path};
 use genzoo_lab::samples;
 use genzoo_numerics::likelihood::ais::{Ais, AisEstimate, Ladder, ThermodynamicEstimate};
 use genzoo_numerics::likelihood::importance::{ImportanceSampling, tail_shape};
@@ -164,11 +164,13 @@ fn annealed(
         let z = area(&o)?.integrate_bipartite(&machine, &mut noise)?;
         return Ok(of_area(&z));
     }
-    let o = options(toml! { chains = 200 temperatures = 2000 burn = 1000 }, &args.set)?;
+    let o = options(toml! { chains = 200 temperatures = 2000 path = "geometric" burn = 1000 }, &args.set)?;
     let count = |key: &str| config::get::<usize>(&o, key, "--set");
     let ladder = Ladder::Balanced(count("temperatures")?);
     let ais = Ais { chains: count("chains")?, ladder, ..Ais::default() };
-    let forward = ais.estimate_bipartite(&machine, &mut noise)?;
+    let path: String = config::get(&o, "path", "--set")?;
+    let path = annealing_path(&path, &machine, None, ais.chains, &mut noise.fork("path"))?;
+    let forward = ais.estimate_bipartite(path.as_ref(), &mut noise)?;
     if name == "ais" {
         return Ok((forward.log_z, forward.standard_error, warning(&forward)));
     }
@@ -176,7 +178,7 @@ fn annealed(
     for _ in 0..count("burn")? {
         x = machine.sweep(&x, genzoo_ebm::rbm::Beta::TARGET, &mut noise)?;
     }
-    let reverse = ais.reverse_bipartite(&machine, &x, &mut noise)?;
+    let reverse = ais.reverse_bipartite(path.as_ref(), &x, &mut noise)?;
     Ok((reverse.log_z, reverse.standard_error, warning(&reverse)))
 }
 

@@ -128,6 +128,32 @@ impl Machine {
         })
     }
 
+    /// The machine of the base: its visible biases, no couplings, hidden units that are fair coins.
+    pub(super) fn independent(&self) -> Result<Self> {
+        Ok(Self {
+            weights: self.weights.zeros_like()?,
+            visible: self.base.clone(),
+            hidden: self.hidden.zeros_like()?,
+            ..self.clone()
+        })
+    }
+
+    /// The machine whose parameters are `(1 − s)` of these and `s` of the other's.
+    pub(super) fn towards(&self, other: &Self, s: f64) -> Result<Self> {
+        let mix = |a: &Tensor, b: &Tensor| (a * (1.0 - s))? + (b * s)?;
+        Ok(Self {
+            weights: mix(&self.weights, &other.weights)?,
+            visible: mix(&self.visible, &other.visible)?,
+            hidden: mix(&self.hidden, &other.hidden)?,
+            ..self.clone()
+        })
+    }
+
+    /// The biases of the base, `(D,)`.
+    pub(super) fn base(&self) -> &Tensor {
+        &self.base
+    }
+
     /// The kind of the visible units.
     pub fn units(&self) -> &Units {
         &self.units

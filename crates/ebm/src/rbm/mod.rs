@@ -12,6 +12,7 @@
 //! |-------------|---------------------------------------------------------------------------|
 //! | `units`     | binary, softmax and Gaussian visible units                                |
 //! | `machine`   | energies, conditionals, block Gibbs, the path to independent units        |
+//! | `averages`  | the path through averages of moments                                      |
 //! | `exact`     | log Z by enumeration, pseudo-likelihood                                   |
 //! | `gradient`  | the gradient by hand, centred, with penalties                             |
 //! | `deep`      | a second hidden layer                                                     |
@@ -23,6 +24,7 @@
 //! Source: Smolensky (1986); Hinton (2002), doi:10.1162/089976602760128018; Tieleman (2008), "Training restricted
 //! Boltzmann machines using approximations to the likelihood gradient"; each file names its own.
 
+mod averages;
 mod chains;
 mod deep;
 mod density;
@@ -36,6 +38,7 @@ mod sampler;
 mod tempering;
 mod units;
 
+pub use averages::annealing_path;
 pub use entries::{CD, CD25, DEEP, FAST, GAUSSIAN, PCD, POTTS, TEMPERED};
 pub use exact::ENUMERABLE;
 pub use machine::{Beta, Machine};

@@ -182,7 +182,7 @@ fn tempered(slow: &Slow, base: &[f64], beta: f64) -> Vec<f64> {
 }
 
 /// `n` states drawn with these probabilities.
-fn exact(states: &[Vec<f64>], p: &[f64], n: usize, noise: &mut Noise) -> Vec<Vec<f64>> {
+pub(super) fn exact(states: &[Vec<f64>], p: &[f64], n: usize, noise: &mut Noise) -> Vec<Vec<f64>> {
     let draw = |u: f64| {
         let mut rest = u;
         let found = p.iter().position(|p| {
@@ -195,7 +195,7 @@ fn exact(states: &[Vec<f64>], p: &[f64], n: usize, noise: &mut Noise) -> Vec<Vec
 }
 
 /// Every state's frequency within four and a half standard errors of its probability, and three counts for rare ones.
-fn has_law(v: &Tensor, states: &[Vec<f64>], p: &[f64], what: &str) {
+pub(super) fn has_law(v: &Tensor, states: &[Vec<f64>], p: &[f64], what: &str) {
     let mut counts: BTreeMap<Vec<u8>, f64> = BTreeMap::new();
     let rows = v.to_dtype(DType::F64).and_then(|v| v.to_vec2::<f64>()).expect("rows");
     let key = |row: &[f64]| row.iter().map(|v| *v as u8).collect::<Vec<u8>>();

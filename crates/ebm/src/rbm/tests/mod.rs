@@ -1,5 +1,6 @@
 //! Machines small enough that every state of both layers can be visited, in plain loops.
 
+mod averages;
 mod deep;
 mod gradient;
 mod law;

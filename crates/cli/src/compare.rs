@@ -86,10 +86,12 @@ fn directions(path: &Path, d: usize) -> genzoo_core::Result<Points> {
     ))
 }
 
-/// Rows of the same shape, whether or not a dimension of 1 is written.
+/// Rows of the same shape, whether or not a dimension of 1 is written; a flat row may stand for an image, row by row.
 fn alike(real: &Tensor, other: &Tensor, what: &str) -> genzoo_core::Result<()> {
     let event = |x: &Tensor| x.dims()[1..].iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
-    if event(real) == event(other) {
+    let (a, b) = (event(real), event(other));
+    let (one_is_flat, size) = (a.len().min(b.len()) <= 1, |event: &[usize]| event.iter().product::<usize>());
+    if a == b || one_is_flat && size(&a) == size(&b) {
         return Ok(());
     }
     let shape = |x: &Tensor| format!("{:?}", &x.dims()[1..]);
@@ -105,7 +107,9 @@ fn scales(real: &Tensor, fake: &Tensor) -> genzoo_core::Result<Option<&'static s
     let (a, b) = (range(real)?, range(fake)?);
     let bytes = |r: (f64, f64)| r.0 >= 0.0 && r.1 > 2.0 && r.1 <= 255.0;
     let parts = |r: (f64, f64)| r.0 >= 0.0 && r.1 <= 1.0;
-    let mixed = real.rank() > 2 && (bytes(a) && parts(b) || parts(a) && bytes(b));
+    // Few coordinates may have any scale; hundreds of them are pixels.
+    let pixels = real.rank() > 2 || real.dim(1)? >= 64;
+    let mixed = pixels && (bytes(a) && parts(b) || parts(a) && bytes(b));
     Ok(mixed.then_some(
         "note: one file holds numbers up to 255 and the other numbers in [0, 1]: are both on one scale?",
     ))
@@ -201,7 +205,13 @@ mod tests {
         let x = |shape: &[usize], v: f64| Tensor::full(v, shape, &Device::Cpu);
         let (grey, flat, colour) = (x(&[5, 1, 4, 4], 200.0)?, x(&[3, 4, 4], 0.5)?, x(&[5, 3, 4, 4], 0.5)?);
         assert!(alike(&grey, &flat, "rows").is_ok() && alike(&grey, &colour, "rows").is_err());
+        let row = x(&[5, 16], 0.5)?;
+        assert!(alike(&grey, &row, "rows").is_ok() && alike(&row, &flat, "rows").is_ok());
+        assert!(alike(&x(&[5, 2, 8], 0.5)?, &x(&[5, 8, 2], 0.5)?, "rows").is_err());
+        assert!(alike(&row, &colour, "rows").is_err() && alike(&row, &x(&[5, 15], 0.5)?, "rows").is_err());
         assert!(scales(&grey, &flat)?.is_some() && scales(&flat, &flat)?.is_none());
+        assert!(scales(&x(&[5, 784], 200.0)?, &x(&[5, 784], 0.5)?)?.is_some());
+        assert!(scales(&x(&[5, 2], 200.0)?, &x(&[5, 2], 0.5)?)?.is_none());
         Ok(())
     }
 }

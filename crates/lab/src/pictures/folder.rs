@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use genzoo_core::{Error, Result};
-use image::{ImageReader, Limits};
+use image::{ImageReader, Limits, RgbImage};
 
 /// Most files that are read.
 const MOST_FILES: usize = 100_000;
@@ -12,7 +12,7 @@ const MOST_FILES: usize = 100_000;
 const MOST_SIDE: u32 = 2048;
 
 /// All `.png` files of a folder in the order of their names, `(n, c, h, w)` with values in [0, 1]: one channel if
-/// all are grey, else three.
+/// all are grey, whether or not they say so three times, else three.
 ///
 /// # Errors
 /// If there are none, they differ in size, or one cannot be read.
@@ -36,7 +36,7 @@ pub fn read_folder(folder: &Path) -> Result<Tensor> {
             format!("expected {w}×{h} pixels as the first file, found {got_w}×{got_h}"),
         ));
     }
-    let grey = images.iter().all(|image| !image.color().has_color());
+    let grey = images.iter().all(|image| !image.color().has_color() || is_grey(&image.to_rgb8()));
     let (n, w, h) = (images.len(), w as usize, h as usize);
     let mut values = Vec::with_capacity(n * w * h * if grey { 1 } else { 3 });
     for image in images {
@@ -50,6 +50,10 @@ pub fn read_folder(folder: &Path) -> Result<Tensor> {
         }
     }
     Ok(Tensor::from_vec(values, (n, if grey { 1 } else { 3 }, h, w), &Device::Cpu)?)
+}
+
+fn is_grey(image: &RgbImage) -> bool {
+    image.pixels().all(|p| p.0[0] == p.0[1] && p.0[1] == p.0[2])
 }
 
 fn decode(path: &Path) -> Result<image::DynamicImage> {
@@ -66,7 +70,7 @@ fn decode(path: &Path) -> Result<image::DynamicImage> {
 mod tests {
     use super::*;
     use crate::pictures::Picture;
-    use image::{Rgb, RgbImage};
+    use image::Rgb;
 
     fn write(folder: &Path, name: &str, side: u32, color: [u8; 3]) -> Result<()> {
         let png = Picture(RgbImage::from_pixel(side, side, Rgb(color))).png()?;
@@ -78,6 +82,9 @@ mod tests {
         let folder = tempfile::tempdir().map_err(Error::io("create", "a temporary folder"))?;
         let at = folder.path();
         assert!(read_folder(at).is_err(), "empty");
+        write(at, "a.png", 4, [51, 51, 51])?;
+        let x = read_folder(at)?;
+        assert_eq!((x.dims(), x.max_all()?.to_scalar::<f32>()?), (&[1, 1, 4, 4][..], 0.2));
         write(at, "b.png", 4, [0, 51, 255])?;
         write(at, "a.png", 4, [255, 255, 255])?;
         let x = read_folder(at)?;

@@ -93,6 +93,8 @@ pub(crate) enum Listing {
     Samplers,
     Densities,
     Suites,
+    /// The keys of every JSON output
+    Json,
 }
 
 #[derive(Args, Debug)]
@@ -190,7 +192,9 @@ Examples:
   genzoo eval runs/vae-moons --likelihood ais:temperatures=1000,chains=64 --likelihood iwae:k=500
   genzoo eval runs/ddpm-moons --likelihood ode:solver=dopri5,rtol=1e-6
   genzoo eval runs/pcd-glyphs --ood mnist           told apart by energy or log p: AUROC, nothing else
-  genzoo list densities                           what each model offers")]
+  genzoo list densities                           what each model offers
+
+Keys of the JSON, a row: 'genzoo list json'.")]
 pub(crate) struct Eval {
     /// Run folder or checkpoint
     pub(crate) run: PathBuf,
@@ -229,9 +233,9 @@ Examples:
 
 Methods of machines: enumeration (default where a layer has at most 20 units), ais (default elsewhere), reverse-ais,
 importance, ti. Of other energies: the densities of the model ('genzoo list densities'), importance, ti.
+Options of ais and reverse-ais: chains, temperatures, burn, path (geometric; moments anneals through averages of moments).
 
-JSON: log_z, stderr, method, mean_log_likelihood (null without rows), rows, mean_log_pseudo_likelihood (of machines; no
-likelihood), warning")]
+Keys of the JSON: 'genzoo list json'.")]
 pub(crate) struct Logz {
     /// A .safetensors file of a machine of binary units, or a run folder or checkpoint
     pub(crate) run: PathBuf,
@@ -261,14 +265,8 @@ Examples:
   genzoo compare real/ fake/ --train train/ --metrics authenticity,c_t
   genzoo compare real.npy fake.npy --metrics mmd2_unbiased --bandwidth 1.5 --json
 
-JSON: real, fake, n_real, n_fake, features, judge_sha256, k, bandwidth and eps (null where no metric used them);
-classes (with --features mnist or glyphs): per class share, low and high (95 %) of the fake file, true of the real one;
-metrics: per key of 'genzoo list metrics' an object of
-  value, stderr   null where it cannot be measured; the interval is for the expectation at these sizes
-  n, n_real       rows of each file it rests on (random subsets of large files)
-  unit, better    '1' for pure numbers and for what has the unit of the data; lower or higher
-  floor, floor_n  the same metric between two random halves of REAL, and the rows of each half
-  seconds         of computing value and error, shared by the metrics of one computation")]
+An interval is value ± 1.96 standard errors, for the expectation at these sizes; the floor is the same metric between two
+random halves of REAL. Keys of the JSON: 'genzoo list json'; names of the metrics: 'genzoo list metrics'.")]
 pub(crate) struct Compare {
     /// Real samples: .npy, .npz, .safetensors (FILE:NAME picks an array), or a folder of PNGs
     pub(crate) real: PathBuf,

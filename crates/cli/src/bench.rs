@@ -159,7 +159,7 @@ impl Running<'_> {
                         }
                         Err(e) => {
                             let name = full_name(entry);
-                            let why = format!("{e:#}");
+                            let why = crate::whole(&e);
                             let mut row = eval::failed_row(self.suite.name, &name, judge.as_ref(), seed, why);
                             row.budget = self.budget(entry, judge.as_ref());
                             self.keep(&mut rows, &path, row)?;
@@ -262,7 +262,7 @@ impl Running<'_> {
             spinner.finish_and_clear();
             match points {
                 Ok(points) => row.sweep = points,
-                Err(e) => self.out.note(&format!("{}: no sweep: {e:#}", trained.record.model)),
+                Err(e) => self.out.note(&format!("{}: no sweep: {e}", trained.record.model)),
             }
         }
         eval::keep(&folder, &row)?;

@@ -62,7 +62,7 @@ pub fn main_with(own: &'static [Entry]) -> ExitCode {
     match result {
         Ok(Ok(code)) => exit(code),
         Ok(Err(e)) => {
-            Output::new(false, false).note(&format!("error: {e:#}"));
+            Output::new(false, false).note(&format!("error: {}", whole(&e)));
             exit(code_of(&e))
         }
         Err(e) => {
@@ -120,6 +120,18 @@ impl Opener {
         let options = genzoo_lab::data::OpenOptions { data_dir: self.data_dir.clone(), seed };
         genzoo_lab::data::open(name, &options)
     }
+}
+
+/// An error and its causes, each said once: some messages already hold their cause.
+fn whole(e: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in e.chain().map(ToString::to_string).filter(|c| !c.is_empty()) {
+        if !text.contains(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
+    text
 }
 
 /// The exit code an error stands for.

@@ -16,6 +16,15 @@ pub(crate) fn command(args: &List, registry: Registry, out: &Output) -> anyhow::
         Listing::Samplers => ways(registry, true)?,
         Listing::Densities => ways(registry, false)?,
         Listing::Suites => suites(),
+        Listing::Json => {
+            let page = include_str!("../JSON.md").trim_end();
+            if out.json() {
+                out.print_json(&page)?
+            } else {
+                out.print(page)?
+            }
+            return Ok(0);
+        }
     };
     if out.json() {
         out.print_json(&rows)?;

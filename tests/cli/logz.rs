@@ -29,8 +29,16 @@ fn log_z_of_machines_from_other_software() {
         assert_eq!((got["method"].as_str(), got["rows"].as_u64()), (Some("enumeration"), Some(rows)));
     }
     let file = machine("rbm_random");
-    for method in ["ais", "reverse-ais", "importance", "ti"] {
-        let o = genzoo(&["logz", &file, "--json", "--method", method]);
+    let moments = ["--set", "path=moments"];
+    for (method, set) in [
+        ("ais", &[][..]),
+        ("ais", &moments),
+        ("reverse-ais", &[]),
+        ("reverse-ais", &moments),
+        ("importance", &[]),
+        ("ti", &[]),
+    ] {
+        let o = genzoo(&[&["logz", &file, "--json", "--method", method], set].concat());
         assert_eq!(o.status.code(), Some(0), "{method}: {}", stderr(&o));
         let got = json(&o);
         let (log_z, error) = (got["log_z"].as_f64().unwrap_or(0.0), got["stderr"].as_f64().unwrap_or(0.0));

@@ -30,8 +30,13 @@ fn documented(title: &str) -> (BTreeSet<String>, BTreeSet<String>) {
         let (keys, meaning) = line[2..].split_once(" | ").expect("two columns");
         for key in ticked(keys) {
             let may_lack = keys.contains(&format!("(`{key}`)"));
-            let mut add =
-                |key: String, lack: bool| drop(if lack { optional.insert(key) } else { always.insert(key) });
+            let mut add = |key: String, lack: bool| {
+                if lack {
+                    optional.insert(key)
+                } else {
+                    always.insert(key)
+                };
+            };
             add(key.clone(), may_lack);
             // Elements of a list, and a budget, name their keys beside it; a kind of object has its own section.
             if key.ends_with("[]") || key == "budget" {

@@ -12,8 +12,8 @@
 //! together are an estimate and no bound. Weights worth fewer than ten independent ones are refused with the word
 //! `ais_degenerate`.
 //!
-//! `path = "moments"` anneals through averages of moments instead of log-densities (see `averages`; binary units only):
-//! the same truth, fewer temperatures where the geometric path loses its way.
+//! `path = "moments"` anneals through averages of moments instead of log-densities (see `averages`; binary units only),
+//! to the same truth. Neither path is always the shorter one: on a machine of two patterns both cost the same.
 //!
 //! With a second hidden layer all of them give the lower bound of mean field (see `deep`), whatever they say of log Z.
 //!

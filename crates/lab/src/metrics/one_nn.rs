@@ -92,14 +92,14 @@ impl Votes {
             }
         }
         let found = nearest(real, fake, &parts)?;
-        let mut accuracies = Vec::new();
-        for partition in 0..PARTITIONS {
-            for part in (0u8..).take(PARTS) {
-                let votes = found.iter().zip(&parts).filter(|(_, parts)| parts[partition] == part);
-                let own: Vec<f64> = votes.map(|(found, _)| found[partition + 1].own()).collect();
-                accuracies.push(own.iter().sum::<f64>() / own.len() as f64);
-            }
-        }
+        let accuracy = |partition: usize, part: u8| {
+            let votes = found.iter().zip(&parts).filter(|(_, parts)| parts[partition] == part);
+            let own: Vec<f64> = votes.map(|(found, _)| found[partition + 1].own()).collect();
+            own.iter().sum::<f64>() / own.len() as f64
+        };
+        let all =
+            (0..PARTITIONS).flat_map(|partition| (0u8..).take(PARTS).map(move |part| (partition, part)));
+        let accuracies: Vec<f64> = all.map(|(partition, part)| accuracy(partition, part)).collect();
         Ok((Self::new(real.len(), &found), spread(&accuracies)))
     }
 
@@ -232,7 +232,7 @@ fn nearest(real: &Points, fake: &Points, parts: &[[u8; PARTITIONS]]) -> Result<V
         let searches = whole.iter_mut().flatten().zip(found.into_iter().flatten());
         searches.for_each(|(a, b)| a.take(b));
     }
-    if whole.iter().any(|found| found[0].at == usize::MAX) {
+    if whole.iter().any(|found| !found[0].square.is_finite()) {
         return Err(Error::data("samples", "squared distances within the range of f64", "larger ones"));
     }
     Ok(whole)

@@ -60,6 +60,11 @@ pub(super) fn count(n: u64) -> String {
     if n < 1000 { n.to_string() } else { short(n as f64) }
 }
 
+/// `1 step`, `12.3k steps`.
+pub(super) fn steps(n: u64) -> String {
+    format!("{} step{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 /// `0.35 s`, `12 s`, `2 min 5 s`, `1.2 ms`.
 pub(super) fn seconds(s: f64) -> String {
     match s {
@@ -118,6 +123,7 @@ mod tests {
     #[test]
     fn large_numbers_are_short() {
         assert_eq!([6, 999, 12_345].map(count), ["6", "999", "12.3k"]);
+        assert_eq!([1, 100, 12_345].map(steps), ["1 step", "100 steps", "12.3k steps"]);
         let got = [0.0, 7.0, 99.94, 950.2, 1000.0, 12_345.0, 105_567.0, 999_960.0, 4.1e6].map(short);
         assert_eq!(got, ["0", "7.00", "99.9", "950", "1.00k", "12.3k", "106k", "1.00M", "4.10M"]);
         assert_eq!(

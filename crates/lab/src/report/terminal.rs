@@ -1,6 +1,6 @@
 //! The table of the terminal: fits the given width, drops what matters least.
 
-use super::format::{bytes, count, fixed, plus_minus, printable, seconds, short, significant};
+use super::format::{bytes, count, fixed, plus_minus, printable, seconds, short, significant, steps};
 use super::section::{
     PAIRED, Section, cell, excess, floor_cell, heading, is_reference, likelihood, name, note,
     samples_per_second, scale, sections, steps_per_second,
@@ -178,7 +178,7 @@ pub fn line(row: &Row) -> String {
         let scale = scale(m.value.into_iter().collect());
         Some(format!("{} {}", heading(n, scale), cell(m, scale)?))
     }));
-    parts.extend(row.train.as_ref().map(|t| format!("{} steps in {}", t.steps, seconds(t.seconds))));
+    parts.extend(row.train.as_ref().map(|t| format!("{} in {}", steps(t.steps), seconds(t.seconds))));
     parts.extend(note(row));
     printable(&parts.join("  "))
 }

@@ -11,7 +11,7 @@ use super::classes::{self, Histogram};
 use super::{Fact, fact, tables};
 use crate::pictures::{self, Gallery, Window};
 use crate::report::curve::{self, Curve};
-use crate::report::format::{printable, seconds, short, significant};
+use crate::report::format::{printable, seconds, short, significant, steps};
 use crate::report::section::{self, Section, family, is_reference};
 use crate::row::Row;
 use crate::seeds::Summary;
@@ -145,7 +145,7 @@ fn card(section: &Section<'_>, s: &Summary<'_>, pictures: &Pictures<'_>) -> Card
         facts.push(fact("by", printable(&l.method)));
     }
     if let Some(t) = &row.train {
-        facts.push(fact("trained", format!("{} steps in {}", short(t.steps as f64), seconds(t.seconds))));
+        facts.push(fact("trained", format!("{} in {}", steps(t.steps), seconds(t.seconds))));
     }
     if row.weights == "ema" {
         facts.push(fact("weights", "averaged"));

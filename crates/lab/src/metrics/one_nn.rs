@@ -84,8 +84,8 @@ impl Votes {
             return Ok((Self::of(real, fake)?, f64::NAN));
         }
         let mut parts = vec![[NOWHERE; PARTITIONS]; real.len() + fake.len()];
-        for partition in 0..PARTITIONS {
-            let [of_real, of_fake] = quarters(real, fake, partition, noise);
+        let all = (0..PARTITIONS).map(|partition| quarters(real, fake, partition, noise));
+        for (partition, [of_real, of_fake]) in all.enumerate() {
             for (part, (i, j)) in (0u8..).zip(of_real.iter().zip(&of_fake)) {
                 i.iter().for_each(|&i| parts[i][partition] = part);
                 j.iter().for_each(|&j| parts[real.len() + j][partition] = part);

@@ -234,26 +234,25 @@ def speed(options):
     ]
     for name, gradients in ("ula", 1), ("hmc", 10):
         with contextlib.ExitStack() as stack:
-            programs = [
-                [options.workloads, name, "--threads", "2"],
-                [*torch, name, "--threads", "2"] + ["--no-compile"] * options.no_compile,
-                [sys.executable, str(HERE / "jax_chains.py"), name],
-            ]
-            programs = [stack.enter_context(bench.Program(command)) for command in programs]
+            commands = [[options.workloads, name, "--threads", "2"], [sys.executable, str(HERE / "jax_chains.py"), name]]
+            commands += [[*torch, name, "--threads", n] + ["--no-compile"] * options.no_compile for n in "12"]
+            programs = [stack.enter_context(bench.Program(command)) for command in commands]
             hello = [program.read() for program in programs]
             assert len({h["parameters"] for h in hello}) == 1, hello
-            sides = [bench.Side(programs[0])]
-            forms = [bench.Side(programs[1], variant + " ") for variant in hello[1]["variants"]]
-            sides += [min(forms, key=lambda side: side.warm(0.4)), bench.Side(programs[2])]
+            # Such small operations may be faster on one thread than on two.
+            forms = [bench.Side(p, v + " ") for p, h in zip(programs[2:], hello[2:]) for v in h["variants"]]
+            best = min(forms, key=lambda side: side.warm(0.4))
+            sides = [bench.Side(programs[0]), best, bench.Side(programs[1])]
+            threads = hello[programs.index(best.program)]["threads"]
             estimates = [side.warm(0.4) for side in sides]
             for _ in range(7):
                 for side, estimate in zip(sides, estimates):
-                    # blackjax runs blocks of 50 steps.
-                    side.measure(0.4 if side is not sides[2] else max(0.4, 0.1 * estimate), estimate)
+                    side.measure(0.4, estimate)
             medians = [[statistics.median(block) for block in side.blocks] for side in sides]
             speeds = [256e3 * gradients / statistics.median(of) for of in medians]
             ratios = [sorted(b / a for a, b in zip(medians[0], other)) for other in medians[1:]]
-            print(name, "mean energies", [round(side.value, 3) for side in sides], hello[2]["version"], sides[1].prefix, flush=True)
+            print(name, "mean energies", [round(side.value, 3) for side in sides], hello[1]["version"], flush=True)
+            print(f"PyTorch's best form: {best.prefix}on {threads} thread(s)", flush=True)
         cells = [f"{s / 1e3:,.0f}" for s in speeds] + [f"{r[len(r) // 2]:.2f} ({r[0]:.2f} – {r[-1]:.2f})" for r in ratios]
         lines.append("| " + " | ".join([{"ula": "ULA", "hmc": "HMC, ten leapfrogs"}[name], *cells]) + " |")
     return lines

@@ -11,8 +11,8 @@ import sys
 HEAD = """# Claims, tried again: what came out
 
 Written by `benches/studies_page.py` from the runs' own `study.json`; nothing here is typed by hand. Intervals are 95 %; a verdict
-follows from the numbers beside it. Seconds are of the wall, on two shared cores. The page that a command writes also has the
-figures, measurement beside theory.
+follows from the numbers beside it. Seconds are of the wall on a shared machine; full budgets ran at the lowest priority and
+took many times their CPU time. The page that a command writes also has the figures, measurement beside theory.
 
 | study | budget | hold | fail | undecided | seconds | version |
 |---|---|---:|---:|---:|---:|---|"""

@@ -11,11 +11,16 @@ NUTS is a leapfrog of a chain; a vectorised NUTS waits for the longest trajector
 gradients do not.
 """
 import argparse
+import contextlib
+import importlib.machinery
+import importlib.util
 import json
 import math
 import os
 import pathlib
+import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -31,6 +36,7 @@ from blackjax.diagnostics import effective_sample_size  # noqa: E402
 NAMES = ["two modes", "rosenbrock", "neal funnel", "correlated", "mixture", "network"]
 SAMPLERS = ["random walk", "MALA", "HMC", "NUTS", "HMC, dense masses", "NUTS, dense masses"]
 LEAPFROGS, SEEN = 8, 400
+HERE = pathlib.Path(__file__).resolve().parent
 
 
 def moments(x):
@@ -210,33 +216,75 @@ def run(sampler, target, chains, gradients, warm_up, seed):
 
 def ours(program, full):
     with tempfile.TemporaryDirectory() as folder:
-        command = [program, "bench", "samplers", "--out", os.path.join(folder, "out"), "--json"]
-        command += [] if full else ["--budget", "small"]
-        page = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        rows = {}
-        for path in pathlib.Path(folder).rglob("*.json"):
-            value = json.loads(path.read_text())
-            if isinstance(value, dict) and {"target", "sampler", "ess"} <= value.keys():
-                rows[value["target"], value["sampler"]] = value
-        return page, rows
+        command = [program, "bench", "samplers", "--out", folder + "/out", "--quiet"] + ([] if full else ["--budget", "small"])
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        parts = [json.loads(path.read_text())[1] for path in pathlib.Path(folder).rglob("parts/*/*.json")]
+    return {(part["target"], part["sampler"]): part for part in parts}
+
+
+def speed(options):
+    """Gradients per second of a Langevin and a Hamiltonian step on the energy of a perceptron: ours, PyTorch's, blackjax's."""
+    loader = importlib.machinery.SourceFileLoader("side_by_side", str(HERE / "side_by_side"))
+    bench = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(bench)
+    torch = [os.environ.get("TORCH_PYTHON", sys.executable), str(HERE / "torch" / "run.py")]
+    lines = [
+        "| chains | genzoo | PyTorch | blackjax | genzoo over PyTorch (rounds) | over blackjax (rounds) |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, gradients in ("ula", 1), ("hmc", 10):
+        with contextlib.ExitStack() as stack:
+            commands = [[options.workloads, name, "--threads", "2"], [sys.executable, str(HERE / "jax_chains.py"), name]]
+            commands += [[*torch, name, "--threads", n] + ["--no-compile"] * options.no_compile for n in "12"]
+            programs = [stack.enter_context(bench.Program(command)) for command in commands]
+            hello = [program.read() for program in programs]
+            assert len({h["parameters"] for h in hello}) == 1, hello
+            # Such small operations may be faster on one thread than on two.
+            forms = [bench.Side(p, v + " ") for p, h in zip(programs[2:], hello[2:]) for v in h["variants"]]
+            best = min(forms, key=lambda side: side.warm(0.4))
+            sides = [bench.Side(programs[0]), best, bench.Side(programs[1])]
+            threads = hello[programs.index(best.program)]["threads"]
+            estimates = [side.warm(0.4) for side in sides]
+            for _ in range(7):
+                for side, estimate in zip(sides, estimates):
+                    side.measure(0.4, estimate)
+            medians = [[statistics.median(block) for block in side.blocks] for side in sides]
+            speeds = [256e3 * gradients / statistics.median(of) for of in medians]
+            ratios = [sorted(b / a for a, b in zip(medians[0], other)) for other in medians[1:]]
+            print(name, "mean energies", [round(side.value, 3) for side in sides], hello[1]["version"], flush=True)
+            print(f"PyTorch's best form: {best.prefix}on {threads} thread(s)", flush=True)
+        cells = [f"{s / 1e3:,.0f}" for s in speeds] + [f"{r[len(r) // 2]:.2f} ({r[0]:.2f} – {r[-1]:.2f})" for r in ratios]
+        lines.append("| " + " | ".join([{"ula": "ULA", "hmc": "HMC, ten leapfrogs"}[name], *cells]) + " |")
+    return lines
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--genzoo", default="target/release/genzoo", metavar="PATH")
+    parser.add_argument("--workloads", default="target/release/genzoo-workloads", metavar="PATH")
     parser.add_argument("--full", action="store_true", help="the full study instead of the small one")
     parser.add_argument("--only", default=",".join(NAMES), metavar="a,b", help="these targets alone")
+    parser.add_argument("--speed", action="store_true", help="gradients per second instead, beside PyTorch as well")
+    parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which costs minutes")
     parser.add_argument("--out", metavar="FILE", type=pathlib.Path)
-    arguments = parser.parse_args()
-    chains, gradients, warm_up = (128, 30_000, 500) if arguments.full else (48, 3_000, 150)
-    _, rows = ours(arguments.genzoo, arguments.full)
+    options = parser.parse_args()
+    lines = speed(options) if options.speed else effective_draws(options)
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+
+
+def effective_draws(options):
+    chains, gradients, warm_up = (128, 30_000, 500) if options.full else (48, 3_000, 150)
+    rows = ours(options.genzoo, options.full)
     lines = [
         f"blackjax {blackjax.__version__}, jax {jax.__version__}; {chains} chains, {gradients} gradients each after the warm-up.",
         "",
         "| target | sampler | ESS per 1,000 gradients, genzoo | blackjax | ESS per second, genzoo | blackjax |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for name in arguments.only.split(","):
+    for name in options.only.split(","):
         target = make(name)
         for sampler in SAMPLERS:
             us, them = rows[name, sampler], run(sampler, target, chains, gradients, warm_up, seed=1)
@@ -245,10 +293,7 @@ def main():
             cells += [f"{r['ess'] / r['seconds']:.0f}" for r in (us, them)]
             lines.append("| " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text)
+    return lines
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use genzoo_core::optim::{OptimConfig, Optimizer, Rule, Schedule};
 use genzoo_core::{Error, Noise, ParamStore, Result};
 
+mod chains;
 mod dcgan;
 mod ebm;
 mod ffjord;
@@ -63,6 +64,16 @@ pub const WORKLOADS: &[Workload] = &[
         name: "ebm",
         about: "energy of 3 × 128 in the plane, 40 Langevin steps and a contrastive step of Adam, batch 256",
         build: ebm::step,
+    },
+    Workload {
+        name: "ula",
+        about: "256 chains on such an energy: one unadjusted Langevin step, one gradient each",
+        build: chains::ula,
+    },
+    Workload {
+        name: "hmc",
+        about: "the same chains: one Hamiltonian trajectory of ten leapfrogs, accepted or not",
+        build: chains::hmc,
     },
     Workload {
         name: "dcgan",

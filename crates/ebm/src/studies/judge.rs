@@ -1,44 +1,64 @@
 //! Many measurements against what theory expects of them, judged together.
 
 use genzoo_core::study::Verdict;
-use genzoo_numerics::special::simultaneous;
+use genzoo_numerics::special::{simultaneous, student_quantile};
 
 /// Probability that correct theory passes all comparisons of one claim.
 const LEVEL: f64 = 0.99;
 
-/// Deviations in standard errors.
+/// Deviations in standard errors, and the degrees of freedom of errors that few values tell.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Comparisons(Vec<f64>);
+pub(super) struct Comparisons(Vec<(f64, Option<usize>)>);
 
 impl Comparisons {
     /// Takes a measurement with its standard error and what was expected.
     pub(super) fn push(&mut self, got: f64, error: f64, want: f64) {
         // An exact measurement of an exact expectation has no error; 0/0 is agreement.
-        self.0.push(if got == want { 0.0 } else { (got - want) / error });
+        self.0.push((if got == want { 0.0 } else { (got - want) / error }, None));
     }
 
-    /// The largest deviation; NaN if one is no number or there are none.
-    pub(super) fn largest(&self) -> f64 {
-        self.0.iter().fold(if self.0.is_empty() { f64::NAN } else { 0.0 }, |top, z| {
-            if z.is_nan() || top.is_nan() { f64::NAN } else { top.max(z.abs()) }
-        })
+    /// Takes a deviation that Student's law with so many degrees of freedom judges.
+    pub(super) fn push_student(&mut self, deviation: f64, freedom: usize) {
+        self.0.push((deviation, Some(freedom.max(1))));
+    }
+
+    /// What a deviation with this freedom may be, so that correct theory passes all at once (Bonferroni).
+    fn allowed(&self, freedom: Option<usize>) -> f64 {
+        match freedom {
+            None => simultaneous(self.0.len(), LEVEL),
+            Some(freedom) => student_quantile(1.0 - (1.0 - LEVEL) / self.0.len() as f64, freedom),
+        }
+    }
+
+    /// The deviation that is largest beside what is allowed it, and that; NaN if one is no number or there are none.
+    fn largest(&self) -> (f64, f64) {
+        let mut top = (f64::NAN, f64::NAN);
+        for (z, freedom) in &self.0 {
+            if z.is_nan() {
+                return (f64::NAN, f64::NAN);
+            }
+            let allowed = self.allowed(*freedom);
+            if top.0.is_nan() || z.abs() / allowed > top.0 / top.1 {
+                top = (z.abs(), allowed);
+            }
+        }
+        top
     }
 
     /// `Holds` where every deviation stays within what this many comparisons allow.
     pub(super) fn verdict(&self) -> Verdict {
         match self.largest() {
-            z if z.is_nan() => Verdict::Undecided,
-            z => Verdict::of(z <= simultaneous(self.0.len(), LEVEL)),
+            (z, _) if z.is_nan() => Verdict::Undecided,
+            (z, allowed) => Verdict::of(z <= allowed),
         }
     }
 
     /// The verdict in words.
     pub(super) fn because(&self) -> String {
+        let (largest, allowed) = self.largest();
         format!(
-            "The largest of {} deviations is {:.1} standard errors; {:.1} are allowed at {:.0} % over all.",
+            "The largest of {} deviations is {largest:.1} standard errors; {allowed:.1} are allowed at {:.0} % over all.",
             self.0.len(),
-            self.largest(),
-            simultaneous(self.0.len(), LEVEL),
             100.0 * LEVEL
         )
     }
@@ -69,5 +89,11 @@ mod tests {
         let mut exact = Comparisons::default();
         exact.push(1.0, 0.0, 1.0);
         assert_eq!(exact.verdict(), Verdict::Holds);
+        // Two degrees of freedom allow 9.92.
+        for (z, verdict) in [(9.8, Verdict::Holds), (10.0, Verdict::Fails)] {
+            let mut few = Comparisons::default();
+            few.push_student(z, 2);
+            assert_eq!(few.verdict(), verdict);
+        }
     }
 }

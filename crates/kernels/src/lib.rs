@@ -19,6 +19,8 @@
 
 mod activation;
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod batch_norm;
 mod contrast;
 mod conv;

@@ -1,12 +1,13 @@
 //! The kernels one by one under criterion: `cargo bench -p genzoo-benches --bench kernels`, with part of a name to run some.
 //!
 //! Products and convolutions count multiplications and additions, so that `Gelem/s` reads as GFLOP/s and `product/1024`
-//! is the peak to hold the others against; the rest count elements.
+//! is the peak to hold them against; the rest count the bytes that must at least be read and written, and `copy` is
+//! their measure. `side_by_side --kernels` makes a table of it.
 
 use candle_core::{DType, Device, Result, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use genzoo_core::Noise;
-use genzoo_kernels::optim::{AdamStep, adam};
+use genzoo_kernels::optim::{AdamStep, adam, ema};
 use genzoo_kernels::{
     Activation, Conv, act, attention, batch_norm, bce_with_logits_rows, conv2d, conv2d_input_grad,
     conv2d_weight_grad, gaussian_rows, group_norm, inverse, layer_norm, linear, log_sum_exp, max_pool2d,
@@ -21,10 +22,20 @@ fn normal(shape: &[usize]) -> Tensor {
     drawn.unwrap_or_else(|e| panic!("no numbers of shape {shape:?}: {e}"))
 }
 
-/// Times `f` on the workers, `work` operations or elements at a time.
-fn time(c: &mut Criterion, name: &str, work: usize, f: impl Fn() -> Result<Tensor> + Send + Sync) {
+/// Multiplications and additions.
+fn flops(n: usize) -> Throughput {
+    Throughput::Elements(n as u64)
+}
+
+/// Bytes of so many f32.
+fn floats(n: usize) -> Throughput {
+    Throughput::Bytes(4 * n as u64)
+}
+
+/// Times `f`, which does this work, on the workers.
+fn time(c: &mut Criterion, name: &str, work: Throughput, f: impl Fn() -> Result<Tensor> + Send + Sync) {
     let mut group = c.benchmark_group("kernels");
-    group.throughput(Throughput::Elements(work as u64));
+    group.throughput(work);
     group.bench_function(name, |b| {
         let timed = runtime::run(|| b.iter(|| f().unwrap_or_else(|e| panic!("{name} failed: {e}"))));
         timed.unwrap_or_else(|e| panic!("{e}"));
@@ -35,16 +46,16 @@ fn time(c: &mut Criterion, name: &str, work: usize, f: impl Fn() -> Result<Tenso
 fn products(c: &mut Criterion) {
     runtime::configure(None);
     let (a, b) = (normal(&[1024, 1024]), normal(&[1024, 1024]));
-    time(c, "product/1024", 2 << 30, || a.matmul(&b));
-    for (n, i, o) in [(128, 784, 400), (512, 64, 64), (512, 256, 256)] {
+    time(c, "product/1024", flops(2 << 30), || a.matmul(&b));
+    for (n, i, o) in [(1024, 1024, 1024), (128, 784, 400), (128, 400, 784), (512, 64, 64), (512, 256, 256)] {
         let (x, w, bias) = (normal(&[n, i]), normal(&[o, i]), normal(&[o]));
         let name = format!("linear/{n}x{i}x{o}");
-        time(c, &name, 2 * n * i * o, || linear(&x, &w, Some(&bias), Activation::Relu));
+        time(c, &name, flops(2 * n * i * o), || linear(&x, &w, Some(&bias), Activation::Relu));
     }
     let (q, k, v) = (normal(&[64, 196, 32]), normal(&[64, 196, 32]), normal(&[64, 196, 32]));
-    time(c, "attention/64x196x32", 64 * 196 * 196 * 32 * 4, || attention(&q, &k, &v));
+    time(c, "attention/64x196x32", flops(64 * 196 * 196 * 32 * 4), || attention(&q, &k, &v));
     let a = normal(&[256, 16, 16]);
-    time(c, "inverse/256x16", a.elem_count(), || inverse(&a));
+    time(c, "inverse/256x16", flops(256 * 2 * 16 * 16 * 16), || inverse(&a));
 }
 
 fn convolutions(c: &mut Criterion) {
@@ -59,10 +70,10 @@ fn convolutions(c: &mut Criterion) {
     ] {
         let out = conv.output_size(n, k).unwrap_or(0);
         let (x, w, g) = (normal(&[64, i, n, n]), normal(&[o, i, k, k]), normal(&[64, o, out, out]));
-        let work = 2 * 64 * out * out * o * i * k * k;
-        time(c, &format!("conv2d/{name}"), work, || conv2d(&x, &w, None, conv, Activation::Identity));
-        time(c, &format!("conv2d_input_grad/{name}"), work, || conv2d_input_grad(&g, &w, (n, n), conv));
-        time(c, &format!("conv2d_weight_grad/{name}"), work, || conv2d_weight_grad(&x, &g, (k, k), conv));
+        let work = || flops(2 * 64 * out * out * o * i * k * k);
+        time(c, &format!("conv2d/{name}"), work(), || conv2d(&x, &w, None, conv, Activation::Identity));
+        time(c, &format!("conv2d_input_grad/{name}"), work(), || conv2d_input_grad(&g, &w, (n, n), conv));
+        time(c, &format!("conv2d_weight_grad/{name}"), work(), || conv2d_weight_grad(&x, &g, (k, k), conv));
     }
 }
 
@@ -71,23 +82,24 @@ fn elements(c: &mut Criterion) {
     let image = normal(&[64, 32, 28, 28]);
     let n = image.elem_count();
     let (channels, rows) = (normal(&[32]), image.reshape((n / 784, 784)).unwrap_or_else(|e| panic!("{e}")));
-    let pixels = normal(&[784]);
-    time(c, "copy", n, || image.copy());
+    let (pixels, others) = (normal(&[784]), normal(&[n / 784, 784]));
+    let third = normal(&[n / 784, 784]);
+    time(c, "copy", floats(2 * n), || image.copy());
     for f in [Activation::Silu, Activation::Tanh, Activation::Gelu, Activation::Softplus] {
-        time(c, &f.to_string(), n, || act(&image, f));
+        time(c, &f.to_string(), floats(2 * n), || act(&image, f));
     }
-    time(c, "group_norm", n, || group_norm(&image, 8, &channels, &channels, 1e-5, true));
-    time(c, "batch_norm", n, || Ok(batch_norm(&image, &channels, &channels, 1e-5)?.y));
-    time(c, "layer_norm", n, || layer_norm(&rows, &pixels, &pixels, 1e-5));
-    time(c, "softmax", n, || softmax(&rows));
-    time(c, "log_sum_exp", n, || log_sum_exp(&rows));
-    time(c, "sum_rows", n, || sum_rows(&rows));
-    time(c, "sum_over", n, || sum_over(&image, 1));
-    time(c, "bce_with_logits_rows", n, || bce_with_logits_rows(&rows, &rows));
-    time(c, "gaussian_rows", n, || gaussian_rows(&rows, &rows, &rows));
-    time(c, "upsample2", n, || upsample2(&image));
-    time(c, "max_pool2d", n, || max_pool2d(&image, 2, 2));
-    time(c, "resize_bilinear", n, || resize_bilinear(&image, 56, 56));
+    time(c, "group_norm", floats(2 * n), || group_norm(&image, 8, &channels, &channels, 1e-5, true));
+    time(c, "batch_norm", floats(2 * n), || Ok(batch_norm(&image, &channels, &channels, 1e-5)?.y));
+    time(c, "layer_norm", floats(2 * n), || layer_norm(&rows, &pixels, &pixels, 1e-5));
+    time(c, "softmax", floats(2 * n), || softmax(&rows));
+    time(c, "log_sum_exp", floats(n), || log_sum_exp(&rows));
+    time(c, "sum_rows", floats(n), || sum_rows(&rows));
+    time(c, "sum_over", floats(n), || sum_over(&image, 1));
+    time(c, "bce_with_logits_rows", floats(2 * n), || bce_with_logits_rows(&rows, &others));
+    time(c, "gaussian_rows", floats(3 * n), || gaussian_rows(&rows, &others, &third));
+    time(c, "upsample2", floats(5 * n), || upsample2(&image));
+    time(c, "max_pool2d", floats(n + n / 4), || max_pool2d(&image, 2, 2));
+    time(c, "resize_bilinear", floats(5 * n), || resize_bilinear(&image, 56, 56));
     let [w, g, m, v] = [(); 4].map(|()| normal(&[1 << 20]));
     let step = AdamStep {
         lr: 1e-9,
@@ -100,8 +112,9 @@ fn elements(c: &mut Criterion) {
         scale: 1.0,
     };
     let v = v.sqr().unwrap_or_else(|e| panic!("{e}"));
-    time(c, "adam", 1 << 20, || adam(&w, &g, &m, &v, &step).map(|()| w.clone()));
-    time(c, "normal noise", 1 << 20, || {
+    time(c, "adam", floats(7 << 20), || adam(&w, &g, &m, &v, &step).map(|()| w.clone()));
+    time(c, "ema", floats(3 << 20), || ema(&m, &w, 0.999).map(|()| m.clone()));
+    time(c, "normal noise", floats(1 << 20), || {
         let drawn = Noise::new(0).normal(1 << 20, DType::F32, &Device::Cpu);
         drawn.map_err(candle_core::Error::wrap)
     });

@@ -5,7 +5,7 @@
 //! words by the Box–Muller map). Forks are hashes of the key and a name, so a new draw in one stream never
 //! shifts another, and a stream can be resumed from its key and position.
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
@@ -174,16 +174,19 @@ impl Noise {
     /// # Errors
     /// If the device or dtype refuses.
     pub fn bernoulli(&mut self, p: &Tensor) -> Result<Tensor> {
-        if p.dtype() == DType::F32 && p.device().is_cpu() {
+        let p = &p.contiguous()?;
+        let (storage, layout) = p.storage_and_layout();
+        if let (Storage::Cpu(CpuStorage::F32(all)), Some((start, end))) =
+            (&*storage, layout.contiguous_offsets())
+        {
             // The same comparison in one pass: an RBM spends a good part of its step here.
-            let p_values = p.flatten_all()?.to_vec1::<f32>()?;
+            let p_values = &all[start..end];
             let ones = self.draw(p_values.len(), |at, words, out| {
-                for ((one, w), p) in out.iter_mut().zip(words).zip(&p_values[at..]) {
-                    *one = f32::from((open_unit(*w) as f32) < *p);
-                }
+                genzoo_kernels::ones_below(words, &p_values[at..], out);
             });
             return Ok(Tensor::from_vec(ones, p.shape(), p.device())?);
         }
+        drop(storage);
         Ok(self.uniform_like(p)?.lt(p)?.to_dtype(p.dtype())?)
     }
 

@@ -19,7 +19,10 @@
 
 mod activation;
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod batch_norm;
+mod bernoulli;
 mod contrast;
 mod conv;
 mod gate;
@@ -51,6 +54,7 @@ mod tangents;
 pub use activation::{Activation, act, act_curvature, act_grad};
 pub use attention::attention;
 pub use batch_norm::{BatchNormed, batch_norm};
+pub use bernoulli::ones_below;
 pub use contrast::contrast;
 pub use conv::{Conv, conv_transpose2d, conv2d, conv2d_input_grad, conv2d_weight_grad};
 pub use gate::gate;

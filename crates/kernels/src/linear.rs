@@ -10,11 +10,13 @@ use crate::activation::{
     Activation, Bias, act, act_grad, finish_row, multiply, par_blocks, slope_from_value, times_slope_of_value,
 };
 use crate::gradients::hand_over;
-use crate::matrix::{Threads, View, product};
+use crate::matrix::{Threads, View, product, product_then};
 use crate::plain;
 use crate::real::Real;
 use crate::reduce::sum_rows_of;
-use crate::support::{incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real};
+use crate::support::{
+    Shared, incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real,
+};
 
 /// `f(x wᵀ + b)` over the last dimension: `x: (…, i)`, `w: (o, i)`, `b: (o)`, result `(…, o)`.
 ///
@@ -66,8 +68,7 @@ pub fn linear_and_slope(
             let (mut y, mut slopes) = (uninit::<T>(rows * outputs), uninit::<T>(rows * outputs));
             slices!(T; xs = &x, w = &w, b = &bias);
             let weights = View::rows(w, outputs, inputs, inputs).t();
-            product(&mut y, outputs, false, View::rows(xs, rows, inputs, inputs), weights, Threads::All);
-            finish_rows(f, b, &mut y, Some(&mut slopes));
+            finished(f, b, View::rows(xs, rows, inputs, inputs), weights, &mut y, Some(&mut slopes));
             let tensor = |v: Vec<T>| Tensor::from_vec(v, (rows, outputs), x.device());
             (tensor(y)?, tensor(slopes)?)
         })
@@ -144,9 +145,9 @@ impl CustomOp3 for Linear {
                 true => View::rows(w, inputs, outputs, outputs),
                 false => View::rows(w, outputs, inputs, inputs).t(),
             };
-            product(&mut y, outputs, false, View::rows(x, rows, inputs, inputs), weights, Threads::All);
             let mut slopes = if self.keep { Some(uninit::<T>(y.len())) } else { None };
-            finish_rows(self.f, b, &mut y, slopes.as_deref_mut());
+            let x = View::rows(x, rows, inputs, inputs);
+            finished(self.f, b, x, weights, &mut y, slopes.as_deref_mut());
             if let Some(slopes) = slopes {
                 let _ =
                     self.slopes.set(Tensor::from_vec(slopes, (rows, outputs), &candle_core::Device::Cpu)?);
@@ -176,6 +177,24 @@ impl CustomOp3 for Linear {
             ))
         })
     }
+}
+
+/// `y = f(a b + bias)`, and the slopes there where they are asked for.
+fn finished<T: Real>(
+    f: Activation,
+    bias: &[T],
+    a: View<T>,
+    b: View<T>,
+    y: &mut [T],
+    slopes: Option<&mut [T]>,
+) {
+    let slopes = slopes.map(Shared::new);
+    product_then(y, a, b, |i, j, piece| {
+        let columns = j..j + piece.len();
+        // SAFETY: each piece of each row is finished once.
+        let slopes = slopes.map(|s| unsafe { s.part(i * bias.len() + j, piece.len()) });
+        finish_row(f, Bias::Each(&bias[columns]), piece, slopes);
+    });
 }
 
 /// `y = f(y + b)` row by row.

@@ -16,6 +16,10 @@ pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> + Send
         None
     }
     /// The slice itself where the type is f32.
+    fn as_f32_mut(_x: &mut [Self]) -> Option<&mut [f32]> {
+        None
+    }
+    /// The slice itself where the type is f32.
     fn of_f32(_x: &mut [f32]) -> Option<&mut [Self]> {
         None
     }
@@ -101,6 +105,9 @@ impl Real for f64 {
 
 impl Real for f32 {
     fn as_f32(x: &[Self]) -> Option<&[f32]> {
+        Some(x)
+    }
+    fn as_f32_mut(x: &mut [Self]) -> Option<&mut [f32]> {
         Some(x)
     }
     fn of_f32(x: &mut [f32]) -> Option<&mut [Self]> {

@@ -135,6 +135,11 @@ impl<T> Shared<T> {
         Self(data.as_mut_ptr(), data.len())
     }
 
+    /// The address of an element.
+    pub(crate) fn at(&self, start: usize) -> *mut T {
+        self.0.wrapping_add(start)
+    }
+
     /// The elements `start..start + len`.
     ///
     /// # Safety

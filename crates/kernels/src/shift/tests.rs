@@ -1,6 +1,9 @@
 //! Both instruction sets against plain loops: the processor would otherwise choose one.
 
-use super::*;
+use super::loops::{lanes, transpose};
+use super::planes::{Reads, Rows, SLACK, move_rows};
+use super::weights::LANES;
+use super::x86;
 
 fn numbers(n: usize, salt: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + salt * 104_729) % 1009) as f32 / 1009.0 - 0.5).collect()

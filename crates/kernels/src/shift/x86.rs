@@ -2,6 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use super::planes::Rows;
+use crate::avx512::{first, turn};
+
 /// A register of f32. Every method needs the processor feature of its type.
 trait Vector: Copy {
     const LANES: usize;
@@ -61,21 +64,19 @@ impl Vector for __m256 {
     }
 }
 
-/// See `super::move_rows`; one of the two steps is 1, the other 1 or 2.
+/// See `super::planes::move_rows`; one of the two steps is 1, the other 1 or 2.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn move_rows_avx512(
     x: &[f32],
-    from: super::Rows,
+    from: Rows,
     out: &mut [f32],
-    to: super::Rows,
+    to: Rows,
     rows: usize,
     columns: usize,
 ) {
     let even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     let low = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
     let high = _mm512_set_epi32(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8);
-    // The first n lanes, at most all.
-    let first = |n: usize| -> __mmask16 { if n >= 16 { !0 } else { (1 << n) - 1 } };
     // Masked stores are slow, so all but the last rows are stored whole: what spills over their end is zero, and
     // lies where later rows, or nothing but zeros, belong.
     for i in 0..rows {
@@ -84,7 +85,7 @@ pub(super) unsafe fn move_rows_avx512(
             let n = (columns - done).min(16);
             let at = to.start + i * to.stride + done * to.step;
             let room = out.len() - at;
-            // SAFETY: masks end at the last element, which `super::move_rows` checked, and whole stores at the
+            // SAFETY: masks end at the last element, which `super::planes::move_rows` checked, and whole stores at the
             // end of `out`; pointers beyond are formed by wrapping arithmetic and used under empty masks only.
             unsafe {
                 let x = x.as_ptr().wrapping_add(from.start + i * from.stride + done * from.step);
@@ -134,7 +135,7 @@ unsafe fn block<V: Vector, const O: usize, const Q: usize>(
     out: *mut f32,
     stride: usize,
 ) {
-    // SAFETY: the callers checked the ranges; see `super::tile`.
+    // SAFETY: the callers checked the ranges; see `super::loops::tile`.
     unsafe {
         let mut acc = [[V::zero(); Q]; O];
         let mut w = w;
@@ -171,7 +172,7 @@ unsafe fn sweep<V: Vector, const O: usize, const Q: usize>(
     stride: usize,
 ) {
     let mut q = 0;
-    // SAFETY: q stays below `len` rounded up to 16; see `super::tile`.
+    // SAFETY: q stays below `len` rounded up to 16; see `super::loops::tile`.
     unsafe {
         while q + (Q - 1) * V::LANES < len {
             block::<V, O, Q>(x.as_ptr().add(q), offsets, w, ahead, out.add(q), stride);
@@ -195,7 +196,7 @@ pub(super) unsafe fn tile_avx512(
     stride: usize,
 ) {
     let (w, out) = (w.as_ptr(), out.as_mut_ptr());
-    // SAFETY: passed on from `super::tile`.
+    // SAFETY: passed on from `super::loops::tile`.
     unsafe {
         match padded {
             8 => sweep::<__m512, 8, 2>(x, offsets, w, 8, len, out, stride),
@@ -216,7 +217,7 @@ pub(super) unsafe fn tile_avx2(
     stride: usize,
 ) {
     let (w, out) = (w.as_ptr(), out.as_mut_ptr());
-    // SAFETY: passed on from `super::tile`; sixteen registers hold four outputs by two.
+    // SAFETY: passed on from `super::loops::tile`; sixteen registers hold four outputs by two.
     unsafe {
         match padded {
             8 => {
@@ -239,7 +240,7 @@ unsafe fn lanes_block<V: Vector, const P: usize, const O: usize>(
     out: *mut f32,
     stride: usize,
 ) {
-    // SAFETY: see `super::lanes`.
+    // SAFETY: see `super::loops::lanes`.
     unsafe {
         let mut acc = [[V::zero(); O]; P];
         let mut w = w;
@@ -265,7 +266,7 @@ unsafe fn lanes_block<V: Vector, const P: usize, const O: usize>(
     }
 }
 
-/// All pixels of `O` registers of outputs; see `super::lanes`.
+/// All pixels of `O` registers of outputs; see `super::loops::lanes`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn lanes_sweep<V: Vector, const O: usize>(
@@ -281,7 +282,7 @@ unsafe fn lanes_sweep<V: Vector, const O: usize>(
     for y in 0..oh {
         let mut at = 0;
         while at < ow {
-            // SAFETY: pixels stay within their row; see `super::lanes`.
+            // SAFETY: pixels stay within their row; see `super::loops::lanes`.
             unsafe {
                 let (x, out) = (x.add(y * row + at), out.add((y * ow + at) * stride));
                 at += match ow - at {
@@ -328,7 +329,7 @@ pub(super) unsafe fn lanes_avx512(
     stride: usize,
 ) {
     let (x, w, out) = (x.as_ptr(), w.as_ptr(), out.as_mut_ptr());
-    // SAFETY: passed on from `super::lanes`.
+    // SAFETY: passed on from `super::loops::lanes`.
     unsafe {
         match stride {
             32 => lanes_sweep::<__m512, 2>(x, offsets, row, w, ahead, size, out, 32),
@@ -337,7 +338,7 @@ pub(super) unsafe fn lanes_avx512(
     }
 }
 
-/// `out[j · out_stride + i] = x[i · stride + j]` for i < rows, j < columns; see `super::transpose`.
+/// `out[j · out_stride + i] = x[i · stride + j]` for i < rows, j < columns; see `super::loops::transpose`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn transpose_avx512(
     x: &[f32],
@@ -346,11 +347,6 @@ pub(super) unsafe fn transpose_avx512(
     out: &mut [f32],
     out_stride: usize,
 ) {
-    let first = |n: usize| -> __mmask16 { if n >= 16 { !0 } else { (1 << n) - 1 } };
-    let pairs = |a: __m512, b: __m512| {
-        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
-        (_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)))
-    };
     for i in (0..rows).step_by(16) {
         for j in (0..columns).step_by(16) {
             let (height, width) = ((rows - i).min(16), (columns - j).min(16));
@@ -359,28 +355,7 @@ pub(super) unsafe fn transpose_avx512(
                 // SAFETY: row i + k exists, and the mask ends at its last column.
                 *r = unsafe { _mm512_maskz_loadu_ps(first(width), x.as_ptr().add((i + k) * stride + j)) };
             }
-            // Quarters of rows first, which leaves column 4l + c of four rows in quarter l of register c.
-            for block in r.as_chunks_mut::<4>().0 {
-                let (a, b) = (_mm512_unpacklo_ps(block[0], block[1]), _mm512_unpackhi_ps(block[0], block[1]));
-                let (c, d) = (_mm512_unpacklo_ps(block[2], block[3]), _mm512_unpackhi_ps(block[2], block[3]));
-                let ((p, q), (s, t)) = (pairs(a, c), pairs(b, d));
-                *block = [p, q, s, t];
-            }
-            let mut turned = [_mm512_setzero_ps(); 16];
-            for c in 0..4 {
-                let even = (
-                    _mm512_shuffle_f32x4::<0x88>(r[c], r[4 + c]),
-                    _mm512_shuffle_f32x4::<0x88>(r[8 + c], r[12 + c]),
-                );
-                let odd = (
-                    _mm512_shuffle_f32x4::<0xdd>(r[c], r[4 + c]),
-                    _mm512_shuffle_f32x4::<0xdd>(r[8 + c], r[12 + c]),
-                );
-                turned[c] = _mm512_shuffle_f32x4::<0x88>(even.0, even.1);
-                turned[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd.0, odd.1);
-                turned[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even.0, even.1);
-                turned[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1);
-            }
+            let turned = turn(r);
             for (k, t) in turned.iter().enumerate().take(width) {
                 // SAFETY: row j + k of `out` has room for the height, where the mask ends.
                 unsafe {
@@ -406,7 +381,7 @@ unsafe fn outer_block<V: Vector, const K: usize, const O: usize>(
     acc: *mut f32,
     width: usize,
 ) {
-    // SAFETY: see `super::outer`.
+    // SAFETY: see `super::loops::outer`.
     unsafe {
         let mut sum = [[V::zero(); O]; K];
         for (k, sum) in sum.iter_mut().enumerate() {
@@ -454,7 +429,7 @@ unsafe fn outer_sweep<V: Vector, const K: usize, const O: usize>(
     width: usize,
 ) {
     let mut o = 0;
-    // SAFETY: see `super::outer`; o and k stay within the width and the entries.
+    // SAFETY: see `super::loops::outer`; o and k stay within the width and the entries.
     unsafe {
         while o < width {
             let wide = o + O * V::LANES <= width;
@@ -496,7 +471,7 @@ pub(super) unsafe fn outer_avx512(
     acc: &mut [f32],
     width: usize,
 ) {
-    // SAFETY: passed on from `super::outer`.
+    // SAFETY: passed on from `super::loops::outer`.
     unsafe { outer_sweep::<__m512, 9, 2>(x, offsets, row, dy, size, acc, width) }
 }
 
@@ -510,6 +485,6 @@ pub(super) unsafe fn outer_avx2(
     acc: &mut [f32],
     width: usize,
 ) {
-    // SAFETY: passed on from `super::outer`.
+    // SAFETY: passed on from `super::loops::outer`.
     unsafe { outer_sweep::<__m256, 4, 2>(x, offsets, row, dy, size, acc, width) }
 }

@@ -1,185 +1,33 @@
-//! The residual block of a U-Net as one operation: two convolutions behind group norms with SiLU, and a way past them.
-//!
-//! ```text
-//! h = conv(silu(norm₁(x)), w₁) + s        y = conv(silu(norm₂(h)), w₂) + b₂ + (conv(x, wₛ) + bₛ  or  x)
-//! ```
-//! (Ho et al. 2020, arXiv:2006.11239, App. B; s is what a layer makes of the time.) On the way up x is a smaller image,
-//! each pixel repeated in a 2×2 block, beside one from the way down. Each image goes through the block
-//! while it lies in the second-level cache, and the same in the backward pass; kept are h and the moments of the
-//! norms. As single operations every arrow would be a tensor, with a gradient that candle adds to zeros.
+//! The block as one operation: image by image, forward and backward.
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::activation::Activation;
-use crate::conv::{Conv, Geometry, conv2d};
+use super::norms::{Add, Sum, measure, normalise, normalise_backward};
+use crate::conv::Geometry;
 use crate::gradients::hand_over;
-use crate::norm::{Centre, Statistics, group_norm};
-use crate::pad::{Margins, pad2d};
-use crate::real::Real;
-use crate::reduce::{add_rows, lane_sum, lane_sum2};
-use crate::resample::{cat_channels, upsample2};
-use crate::shift::{self, Forward, InputGrad, Scratch, WeightGrad, image_sets};
-use crate::simd::{Job, dispatch};
-use crate::support::{Shared, incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit};
+use crate::reduce::add_rows;
+use crate::shift::{Forward, InputGrad, Scratch, WeightGrad, image_sets};
+use crate::simd::dispatch;
+use crate::support::{Shared, incoming, output, slice, slices, uninit};
 
-/// A group norm and the convolution behind its SiLU; the convolution keeps the size of the image.
-#[derive(Debug, Clone, Copy)]
-pub struct NormConv<'a> {
-    /// Number of groups of channels.
-    pub groups: usize,
-    /// Scale of the norm, `(c)`.
-    pub scale: &'a Tensor,
-    /// Shift of the norm, `(c)`.
-    pub shift: &'a Tensor,
-    /// Weight of the convolution, `(o, c, k, k)` with an odd k.
-    pub weight: &'a Tensor,
-}
-
-/// The parameters of [`residual_block`].
-#[derive(Debug, Clone, Copy)]
-pub struct ResidualBlock<'a> {
-    /// Into the block; its bias is the s of the formula.
-    pub first: NormConv<'a>,
-    /// Out of the block.
-    pub second: NormConv<'a>,
-    /// Bias of the second convolution, `(o)`.
-    pub bias: &'a Tensor,
-    /// Weight `(o, c, 1, 1)` and bias `(o)` of the way past, where the numbers of channels differ.
-    pub skip: Option<(&'a Tensor, &'a Tensor)>,
-    /// Added to the variances.
-    pub eps: f64,
-}
-
-/// What enters a block.
-#[derive(Debug, Clone, Copy)]
-pub enum BlockInput<'a> {
-    /// `(b, c, h, w)`.
-    Image(&'a Tensor),
-    /// The channels of `low (b, p, l, m)`, doubled in size and cut to h × w, before those of `beside (b, c − p, h, w)`.
-    Up {
-        /// From the level below.
-        low: &'a Tensor,
-        /// From the way down.
-        beside: &'a Tensor,
-    },
-}
-
-impl BlockInput<'_> {
-    /// As one tensor.
-    fn image(&self) -> Result<Tensor> {
-        match self {
-            Self::Image(x) => Ok((*x).clone()),
-            Self::Up { low, beside } => {
-                let low = upsample2(low)?;
-                let missing =
-                    |dim| Ok::<_, candle_core::Error>(beside.dim(dim)? as isize - low.dim(dim)? as isize);
-                let margins = Margins { bottom: missing(2)?, right: missing(3)?, ..Margins::default() };
-                cat_channels(&pad2d(&low, margins)?, beside)
-            }
-        }
-    }
-
-    /// `(b, c, h, w)`, and `(p, l, m)` where a smaller image is enlarged.
-    #[allow(clippy::type_complexity)]
-    fn sizes(&self) -> Result<((usize, usize, usize, usize), Option<(usize, usize, usize)>)> {
-        match self {
-            Self::Image(x) => Ok((x.dims4()?, None)),
-            Self::Up { low, beside } => {
-                let ((n, p, l, m), (b, c, h, w)) = (low.dims4()?, beside.dims4()?);
-                if n != b {
-                    bail!("residual_block: {n} images below and {b} beside");
-                }
-                Ok(((b, p + c, h, w), Some((p, l, m))))
-            }
-        }
-    }
-}
-
-/// `s: (b, o)`, result `(b, o, h, w)`.
-///
-/// Error as that of the composition: 1e-5 of the largest output in f32.
-///
-/// # Errors
-/// On shapes that do not fit.
-pub fn residual_block(x: BlockInput<'_>, s: &Tensor, block: &ResidualBlock<'_>) -> Result<Tensor> {
-    let ((b, c, h, w), low) = x.sizes()?;
-    let served = is_fast(s) && s.dtype() == DType::F32 && shift::available();
-    let doubles = low.is_none_or(|(_, l, m)| 2 * l >= h && 2 * m >= w);
-    if !served || !doubles || b * c * h * w == 0 || keeps_gradient_graphs() {
-        return composed(&x.image()?, s, block);
-    }
-    let ResidualBlock { first, second, bias, skip, eps } = *block;
-    let geometry = |c: usize, weight: &Tensor| {
-        let (_, _, k, _) = weight.dims4()?;
-        let g = Geometry::new((b, c, h, w), weight.dims4()?, Conv::same(k))?;
-        if (g.oh, g.ow) != (h, w) {
-            bail!("residual_block: the kernel of {:?} must be odd, to keep the size", weight.dims());
-        }
-        Ok(g)
-    };
-    let g1 = geometry(c, first.weight)?;
-    let g2 = geometry(g1.o, second.weight)?;
-    let gs = skip.map(|(weight, _)| geometry(c, weight)).transpose()?;
-    let same = |t: &Tensor, n: usize| t.dims() == [n];
-    let fits = g1.o > 0
-        && g2.o == g1.o
-        && s.dims() == [b, g1.o]
-        && same(first.scale, c)
-        && same(first.shift, c)
-        && same(second.scale, g1.o)
-        && same(second.shift, g1.o)
-        && same(bias, g1.o)
-        && gs.map_or(c == g1.o, |gs| gs.o == g1.o)
-        && skip.is_none_or(|(_, bias)| same(bias, g1.o));
-    if !fits || [(first.groups, c), (second.groups, g1.o)].iter().any(|(g, c)| *g == 0 || c % g != 0) {
-        bail!("residual_block: {c} channels and s {:?} do not fit the parameters {block:?}", s.dims());
-    }
-    let mut parts =
-        vec![s, first.weight, first.scale, first.shift, second.weight, second.scale, second.shift, bias];
-    parts.extend(skip.map(|(weight, bias)| [weight, bias]).into_iter().flatten());
-    let parts = parts.into_iter().map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?;
-    let parameters = Tensor::cat(&parts, 0)?;
-    let (x, beside) = match x {
-        BlockInput::Image(x) => (x.contiguous()?, Tensor::zeros(0, s.dtype(), s.device())?),
-        BlockInput::Up { low, beside } => (low.contiguous()?, beside.contiguous()?),
-    };
-    let keep = x.track_op() || beside.track_op() || parameters.track_op();
-    let op =
-        Block { g1, g2, gs, low, groups: [first.groups, second.groups], eps, keep, kept: OnceLock::new() };
-    x.apply_op3(&beside, &parameters, op)
-}
-
-/// The same of single operations.
-fn composed(x: &Tensor, s: &Tensor, block: &ResidualBlock<'_>) -> Result<Tensor> {
-    let ResidualBlock { first, second, bias, skip, eps } = *block;
-    let part = |x: &Tensor, p: NormConv<'_>, bias: &Tensor| {
-        let x = group_norm(x, p.groups, p.scale, p.shift, eps, true)?;
-        conv2d(&x, p.weight, Some(bias), Conv::same(p.weight.dim(3)?), Activation::Identity)
-    };
-    let y = part(&part(x, first, s)?, second, bias)?;
-    match skip {
-        None => y + x,
-        Some((w, b)) => y + conv2d(x, w, Some(b), Conv::same(1), Activation::Identity)?,
-    }
-}
-
-struct Block {
-    g1: Geometry,
-    g2: Geometry,
-    gs: Option<Geometry>,
+/// The operation, with its sizes.
+pub(super) struct Block {
+    pub(super) g1: Geometry,
+    pub(super) g2: Geometry,
+    pub(super) gs: Option<Geometry>,
     /// Channels, rows and columns of the image that is enlarged.
-    low: Option<(usize, usize, usize)>,
-    groups: [usize; 2],
-    eps: f64,
-    keep: bool,
-    kept: OnceLock<Kept>,
+    pub(super) low: Option<(usize, usize, usize)>,
+    pub(super) groups: [usize; 2],
+    pub(super) eps: f64,
+    pub(super) keep: bool,
+    pub(super) kept: OnceLock<Kept>,
 }
 
 /// What backward needs of the forward pass.
-struct Kept {
+pub(super) struct Kept {
     h: Vec<f32>,
     /// Per image mean and inverse deviation of the groups of the first norm, then of the second.
     moments: Vec<f32>,
@@ -466,161 +314,5 @@ impl CustomOp3 for Block {
         let [dx, db, dp] = self.backward(xs, others, parameters, kept, dy);
         let grad = |of: &Tensor, v: Vec<f32>| hand_over(of, || Tensor::from_vec(v, of.shape(), of.device()));
         Ok((grad(x, dx)?, grad(beside, db)?, grad(p, dp)?))
-    }
-}
-
-/// `(mean, 1 / √(variance + ε))` of each group of one image.
-fn measure(x: &[f32], eps: f64, moments: &mut [f32]) {
-    let group = 2 * x.len() / moments.len();
-    for (x, kept) in x.chunks_exact(group).zip(moments.chunks_exact_mut(2)) {
-        let (mean, scale) = dispatch(Statistics(x, eps));
-        kept.copy_from_slice(&[mean, scale]);
-    }
-}
-
-/// `out = silu(γ x̂ + β)` of one image; `slopes` receives the derivative by what stands in the brackets.
-fn normalise(x: &[f32], moments: &[f32], norm: [&[f32]; 2], out: &mut [f32], slopes: Option<&mut [f32]>) {
-    let [gamma, beta] = norm;
-    let (plane, per_group) = (x.len() / gamma.len(), 2 * gamma.len() / moments.len());
-    let line = |c: usize| {
-        let (mean, scale) = (moments[c / per_group * 2], moments[c / per_group * 2 + 1]);
-        (gamma[c] * scale, beta[c] - gamma[c] * scale * mean)
-    };
-    let planes = x.chunks_exact(plane).zip(out.chunks_exact_mut(plane)).enumerate();
-    match slopes {
-        None => planes.for_each(|(c, (x, y))| {
-            let (a, b) = line(c);
-            dispatch(Silu { x, a, b, y });
-        }),
-        Some(slopes) => planes.zip(slopes.chunks_exact_mut(plane)).for_each(|((c, (x, y)), slopes)| {
-            let (a, b) = line(c);
-            dispatch(SiluSlope { x, a, b, y, slopes });
-        }),
-    }
-}
-
-/// From `d = ∂silu(γ x̂ + β)` to `d = ∂x` in place; adds the shares of γ and β to `sums`, one behind the other.
-fn normalise_backward(
-    x: &[f32],
-    moments: &[f32],
-    gamma: &[f32],
-    slopes: &[f32],
-    d: &mut [f32],
-    sums: &mut [f32],
-) {
-    let (plane, per_group) = (x.len() / gamma.len(), 2 * gamma.len() / moments.len());
-    let count = (per_group * plane) as f32;
-    let (by_gamma, by_beta) = sums.split_at_mut(gamma.len());
-    for (group, moments) in moments.chunks_exact(2).enumerate() {
-        let (mean, scale) = (moments[0], moments[1]);
-        let channels = group * per_group..(group + 1) * per_group;
-        let (mut a, mut b) = (0.0, 0.0);
-        for c in channels.clone() {
-            let at = c * plane..(c + 1) * plane;
-            let (sum, dot) = dispatch(TimesSlope {
-                x: &x[at.clone()],
-                slopes: &slopes[at.clone()],
-                d: &mut d[at],
-                mean,
-                scale,
-            });
-            by_beta[c] += sum;
-            by_gamma[c] += dot;
-            a += gamma[c] * sum;
-            b += gamma[c] * dot;
-        }
-        for c in channels {
-            let at = c * plane..(c + 1) * plane;
-            let (x, d, weight) = (&x[at.clone()], &mut d[at], gamma[c]);
-            dispatch(Centre { x, d, mean, scale, weight, a: a / count, b: b / count });
-        }
-    }
-}
-
-/// `y += bias + other`, without other where there is none.
-struct Add<'a>(&'a mut [f32], f32, &'a [f32]);
-
-impl Job for Add<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn run(self) {
-        let Self(y, bias, other) = self;
-        if other.is_empty() {
-            y.iter_mut().for_each(|y| *y += bias);
-        } else {
-            y.iter_mut().zip(other).for_each(|(y, o)| *y += bias + o);
-        }
-    }
-}
-
-struct Sum<'a>(&'a [f32]);
-
-impl Job for Sum<'_> {
-    type Out = f32;
-    #[inline(always)]
-    fn run(self) -> f32 {
-        lane_sum(self.0, |v| v)
-    }
-}
-
-/// `y = silu(a x + b)`.
-struct Silu<'a> {
-    x: &'a [f32],
-    a: f32,
-    b: f32,
-    y: &'a mut [f32],
-}
-
-impl Job for Silu<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn run(self) {
-        for (y, x) in self.y.iter_mut().zip(self.x) {
-            let z = self.a * x + self.b;
-            *y = z * z.logistic();
-        }
-    }
-}
-
-/// [`Silu`], and its derivative by `a x + b`.
-struct SiluSlope<'a> {
-    x: &'a [f32],
-    a: f32,
-    b: f32,
-    y: &'a mut [f32],
-    slopes: &'a mut [f32],
-}
-
-impl Job for SiluSlope<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn run(self) {
-        for ((y, slope), x) in self.y.iter_mut().zip(self.slopes).zip(self.x) {
-            let z = self.a * x + self.b;
-            let s = z.logistic();
-            *y = z * s;
-            *slope = s + z * s * (1.0 - s);
-        }
-    }
-}
-
-/// In place `d = d · slope`; returns `Σ d` and `Σ d x̂`.
-struct TimesSlope<'a> {
-    x: &'a [f32],
-    slopes: &'a [f32],
-    d: &'a mut [f32],
-    mean: f32,
-    scale: f32,
-}
-
-impl Job for TimesSlope<'_> {
-    type Out = (f32, f32);
-    #[inline(always)]
-    fn run(self) -> (f32, f32) {
-        let Self { x, slopes, d, mean, scale } = self;
-        for (d, slope) in d.iter_mut().zip(slopes) {
-            *d *= slope;
-        }
-        (lane_sum(d, |d| d), lane_sum2(d, x, |d, x| d * ((x - mean) * scale)))
     }
 }

@@ -120,26 +120,6 @@ pub(crate) fn device(name: &str) -> Result<Device> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use genzoo_core::{Build, NoZoo, Noise, Space};
-    use genzoo_lab::data::{DATASETS, DatasetKind};
-
-    /// A recipe of the repository names a data set and settings that its model knows, and the model can be built from it.
-    #[test]
-    fn the_recipes_of_the_repository_build() -> Result<()> {
-        for (model, dataset, text) in RECIPES {
-            let entry = Registry::new(&[]).find(model)?;
-            let data = DATASETS.iter().filter(|d| dataset.starts_with(d.name)).max_by_key(|d| d.name.len());
-            let image = data.expect("a recipe is for a data set").kind == DatasetKind::Image;
-            let (shape, space) =
-                if image { (vec![1, 28, 28], Space::U8) } else { (vec![2], Space::Continuous) };
-            let spec = DataSpec { shape, space, classes: Some(10), range: image.then_some((0.0, 1.0)) };
-            let mut recipe = Recipe::defaults(entry, &spec)?;
-            overlay(&mut recipe, text)?;
-            let (device, noise) = (&Device::Cpu, Noise::new(0));
-            (entry.build)(&recipe.model, Build { spec: &spec, device, zoo: &NoZoo, noise })?;
-        }
-        Ok(())
-    }
 
     #[test]
     fn a_recipe_is_that_of_the_parameters_or_none() {

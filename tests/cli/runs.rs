@@ -204,10 +204,10 @@ fn other_data_are_told_apart() {
     assert_eq!(o.status.code(), Some(0), "{}", stderr(&o));
     let found = json(&o);
     let rows = found["detections"].as_array().expect("a list");
-    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.len(), 3);
     assert!(rows[0]["auroc"]["value"].as_f64().expect("a number") > 0.99, "{found}");
-    assert_eq!(rows[1]["dataset"], "uniform");
-    assert!(rows[1]["auroc"]["stderr"].as_f64().expect("a number") > 0.0 && rows[1]["n_out"] == 300);
+    assert_eq!((&rows[1]["dataset"], &rows[2]["dataset"]), (&"marginals".into(), &"uniform".into()));
+    assert!(rows[2]["auroc"]["stderr"].as_f64().expect("a number") > 0.0 && rows[2]["n_out"] == 300);
     assert!(run.join("ood.json").is_file());
     let o = ood("glyphs");
     assert_eq!(o.status.code(), Some(2), "{}", stderr(&o));

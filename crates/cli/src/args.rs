@@ -211,8 +211,8 @@ pub(crate) struct Eval {
     /// Weights: raw or ema [default: ema where kept]
     #[arg(long, value_name = "WHICH")]
     pub(crate) weights: Option<String>,
-    /// Tell the model's own test rows from those of another data set by its energy or its likelihood, and from uniform
-    /// rows: area under the ROC curve (repeatable; 'uniform' alone needs no data set)
+    /// Tell the model's own test rows from those of another data set by its energy or its likelihood, and from uniform and
+    /// shuffled ones: area under the ROC curve (repeatable; 'uniform' and 'marginals' need no data set)
     #[arg(long, value_name = "DATASET", conflicts_with_all = ["metrics", "likelihood", "set"])]
     pub(crate) ood: Vec<String>,
     /// Test rows for the likelihood
@@ -306,6 +306,7 @@ Examples:
   genzoo bench toys --seeds 3 --out runs/toys
   genzoo bench --models realnvp,ddpm --data moons --seconds 10
   genzoo bench mnist --data-dir ~/mnist --out runs/mnist --resume
+  genzoo bench mnist --ood glyphs                       and who tells digits from other rows
   genzoo bench kl-vs-fisher --budget small              a study: a claim of the literature, tried again")]
 pub(crate) struct Bench {
     /// Suite or study, see `genzoo list suites`
@@ -322,6 +323,10 @@ pub(crate) struct Bench {
     pub(crate) seeds: u64,
     #[command(flatten)]
     pub(crate) how: How,
+    /// Columns that say how well each model tells its test rows from those of another data set, by energy or likelihood
+    /// (repeatable; 'uniform' and 'marginals' need no data set and always stand beside)
+    #[arg(long, value_name = "DATASET")]
+    pub(crate) ood: Vec<String>,
     /// Bench folder [default: the first free of runs/SUITE, runs/SUITE-2, …]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

@@ -12,12 +12,12 @@ use genzoo_lab::row::{self, Budget, Row, Status};
 use genzoo_lab::suite::{self, Suite};
 
 use crate::args::Bench;
-use crate::eval;
 use crate::output::Output;
 use crate::run::{self, RunRecord, Trained};
 use crate::train::{self, Job, Outcome};
 use crate::zoo::{Registry, full_name};
 use crate::{EVAL_SEED, Opener, signals, study, sweep};
+use crate::{eval, ood};
 
 pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Opener) -> anyhow::Result<i32> {
     let study = study::find(&args.suite);
@@ -31,7 +31,13 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
     };
     // Open everything and resolve every recipe first: a typing error must not surface after an hour.
     let work = suite.map(|suite| Work::new(args, suite, registry, out, open)).transpose()?;
-    if work.is_none() && (args.models.is_some() || args.data.is_some() || args.seeds != 1 || args.sweep) {
+    if work.is_none()
+        && (args.models.is_some()
+            || args.data.is_some()
+            || args.seeds != 1
+            || args.sweep
+            || !args.ood.is_empty())
+    {
         let problem = format!("'{}' is a study: it has no models, data sets or seeds to choose", args.suite);
         return Err(Error::config("bench", "--budget, --out and --resume alone", problem).into());
     }
@@ -49,7 +55,7 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
     let record = study.map(|s| study::run(s, &folder, args, out, open)).transpose()?;
     let mut rows = Vec::new();
     if let Some(work) = &work {
-        let bench = Running { args, suite: work.suite, out, open, folder: &folder };
+        let bench = Running { args, suite: work.suite, others: &work.others, out, open, folder: &folder };
         match bench.rows(work)? {
             Some(all) => rows = all,
             None => return Ok(signals::exit_code()),
@@ -60,6 +66,9 @@ pub(crate) fn command(args: &Bench, registry: Registry, out: &Output, open: &Ope
     Ok(if rows.iter().all(|r| r.status == Status::Ok) { 0 } else { 3 })
 }
 
+/// Rows of each kind that `--ood` tells apart.
+const OOD_ROWS: usize = 500;
+
 /// The file of rows in a bench folder.
 const ROWS: &str = "rows.jsonl";
 
@@ -68,6 +77,8 @@ struct Work {
     suite: &'static Suite,
     entries: Vec<&'static Entry>,
     judges: Vec<Box<dyn Dataset>>,
+    /// What `--ood` names.
+    others: Vec<Box<dyn Dataset>>,
 }
 
 impl Work {
@@ -104,7 +115,7 @@ impl Work {
             }
             judges.push(judge);
         }
-        Ok(Self { suite, entries, judges })
+        Ok(Self { suite, entries, judges, others: ood::others(&args.ood, open)? })
     }
 }
 
@@ -120,6 +131,7 @@ struct Planned {
 struct Running<'a> {
     args: &'a Bench,
     suite: &'static Suite,
+    others: &'a [Box<dyn Dataset>],
     out: &'a Output,
     open: &'a Opener,
     folder: &'a Path,
@@ -251,6 +263,7 @@ impl Running<'_> {
         )?;
         options.training = Some(training_rows(data.as_ref())?);
         let mut row = self.judge(&trained, judge, &options)?;
+        self.tell_apart(&mut row, trained.model.as_ref(), judge);
         row.command = Some(record.command(entry, &folder));
         row.run = run;
         self.illustrate(trained.model.as_ref(), judge, &folder);
@@ -267,6 +280,22 @@ impl Running<'_> {
         }
         eval::keep(&folder, &row)?;
         Ok(Some(row))
+    }
+
+    /// The columns of `--ood`. A row without them is a row all the same.
+    fn tell_apart(&self, row: &mut Row, model: &dyn Model, judge: &dyn Dataset) {
+        if self.args.ood.is_empty() || genzoo_lab::likelihood::methods(model).is_empty() {
+            return;
+        }
+        let alike = |d: &&dyn Dataset| genzoo_lab::ood::comparable(judge.spec(), d.spec());
+        let others: Vec<&dyn Dataset> = self.others.iter().map(AsRef::as_ref).filter(alike).collect();
+        let spinner = self.out.spinner(model.info().name);
+        let say = &mut |m: &str| spinner.set_message(m.to_string());
+        match genzoo_lab::ood::detect(model, judge, &others, OOD_ROWS, EVAL_SEED, say) {
+            Ok(report) => row.quality.extend(report.measurements()),
+            Err(e) => self.out.note(&format!("{}: not held against other data: {e}", model.info().name)),
+        }
+        spinner.finish_and_clear();
     }
 
     /// The row `real`: what the data themselves score.

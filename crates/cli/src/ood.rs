@@ -2,7 +2,7 @@
 
 use genzoo_core::Dataset;
 use genzoo_core::checkpoint::write_atomic;
-use genzoo_lab::ood::{Report, detect};
+use genzoo_lab::ood::{MARGINALS, Report, UNIFORM, detect};
 use serde_json::json;
 
 use crate::EVAL_SEED;
@@ -17,8 +17,7 @@ pub(crate) fn command(
     out: &Output,
     open: &crate::Opener,
 ) -> anyhow::Result<i32> {
-    let named = args.ood.iter().filter(|name| *name != genzoo_lab::ood::UNIFORM);
-    let others = named.map(|name| open.dataset(name, EVAL_SEED)).collect::<genzoo_core::Result<Vec<_>>>()?;
+    let others = others(&args.ood, open)?;
     let others: Vec<&dyn Dataset> = others.iter().map(AsRef::as_ref).collect();
     let n = args.n_likelihood.unwrap_or(2000) as usize;
     let spinner = out.spinner(&trained.record.model);
@@ -37,6 +36,12 @@ pub(crate) fn command(
         out.print(&table(own.name(), &report))?
     }
     Ok(0)
+}
+
+/// The data sets of `--ood`, opened.
+pub(crate) fn others(names: &[String], open: &crate::Opener) -> genzoo_core::Result<Vec<Box<dyn Dataset>>> {
+    let named = names.iter().filter(|name| ![UNIFORM, MARGINALS].contains(&name.as_str()));
+    named.map(|name| open.dataset(name, EVAL_SEED)).collect()
 }
 
 fn table(own: &str, report: &Report) -> String {

@@ -57,6 +57,15 @@ pub(crate) fn full_name(entry: &Entry) -> String {
     format!("{}/{}", entry.info.family.name(), entry.info.name)
 }
 
+/// The recipe of the repository for a model on a data set: that of its parameters, `mnist-digits-2-3-6.toml`, else that of
+/// all sets of its name, `mnist.toml`.
+fn own_recipe(model: &str, dataset: &str) -> Option<&'static str> {
+    let base = dataset.split(['{', '@']).next().unwrap_or(dataset);
+    let of =
+        |name: &str| RECIPES.iter().find(|(m, d, _)| *m == model && *d == name).map(|(_, _, text)| *text);
+    of(&genzoo_lab::row::folder_name(dataset)).or_else(|| of(base))
+}
+
 /// The resolved recipe: the entry's defaults, then the repository's or the user's recipe, then `--set`.
 pub(crate) fn recipe(
     entry: &Entry,
@@ -75,11 +84,10 @@ pub(crate) fn recipe(
         ));
     }
     let mut recipe = Recipe::defaults(entry, spec)?;
-    let base = dataset.split(['{', '@']).next().unwrap_or(dataset);
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         overlay(&mut recipe, &text).map_err(|e| Error::file(path, e.to_string()))?;
-    } else if let Some((_, _, text)) = RECIPES.iter().find(|(m, d, _)| *m == entry.info.name && *d == base) {
+    } else if let Some(text) = own_recipe(entry.info.name, dataset) {
         overlay(&mut recipe, text)?;
     }
     for assignment in sets {
@@ -106,5 +114,17 @@ pub(crate) fn device(name: &str) -> Result<Device> {
         "cuda" => Device::new_cuda(index).map_err(built),
         "metal" => Device::new_metal(index).map_err(built),
         _ => Err(Error::config("--device", "cpu, cuda, cuda:N or metal", name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_is_that_of_the_parameters_or_none() {
+        let digits = own_recipe("jarzynski", "mnist{digits=[2,3,6],masses=[4,2,1]}");
+        assert!(digits.is_some_and(|text| text.contains("principal = 48")));
+        assert_eq!(own_recipe("jarzynski", "mnist"), None);
     }
 }

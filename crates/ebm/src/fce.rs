@@ -137,7 +137,7 @@ impl Method for FlowContrast {
             rule((1..=4096).contains(&value), key, "an integer from 1 to 4096", value.to_string())?;
         }
         rule(c.bound > 0.0 && c.bound <= 20.0, "bound", "a number in (0, 20]", c.bound.to_string())?;
-        let dims = spec.dims();
+        let dims = crate::neural::dims(table, spec)?;
         if dims < 2 {
             return Err(Error::Unsupported(
                 "the flow of fce couples two halves of the dimensions; these data have only one, use nce"

@@ -139,7 +139,7 @@ impl MaxEntropy {
 
     /// Mean statistics of rows `u`, `(K,)`.
     fn mean_of(&self, u: &Tensor) -> Result<Tensor> {
-        Ok(self.statistics.values(self.pcd.energy().scaling(), u)?.mean(0)?)
+        Ok(self.statistics.values(self.pcd.energy().coordinates().scaling(), u)?.mean(0)?)
     }
 }
 

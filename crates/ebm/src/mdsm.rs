@@ -264,14 +264,14 @@ impl Sampler for Annealed<'_> {
                 let sigma = c.sigma_max * (c.sigma_min / c.sigma_max).powf(part);
                 let landscape = Landscape {
                     network: self.method.network_at(sigma).frozen(),
-                    scaling: self.energy.scaling().clone(),
+                    scaling: self.energy.coordinates().scaling().clone(),
                     confinement: self.method.confinement(sigma),
                 };
                 let target = Counted::new(&landscape);
                 u = self.walk(&target, &u, sigma, noise)?;
                 evaluations += target.evaluations().examples;
             }
-            parts.push(spec.clamp(&self.energy.scaling().inverse(&u)?)?);
+            parts.push(spec.clamp(&self.energy.coordinates().scaling().inverse(&u)?)?);
         }
         let x = match parts.is_empty() {
             true => Tensor::zeros((0, spec.dims()), params.dtype(), params.device())?,

@@ -33,7 +33,7 @@ use serde::Deserialize;
 use toml::toml;
 
 use crate::neural::density::{LogZ, Normalised};
-use crate::neural::{NeuralEnergy, SPACES};
+use crate::neural::{self, NeuralEnergy, SPACES};
 use crate::sampling_free::{self, Method, Potential, number};
 
 /// Noise-contrastive estimation in the registry.
@@ -204,7 +204,7 @@ impl Method for Contrast {
             "a number between 0 and 1, both excluded",
             config.base_share.to_string(),
         )?;
-        let dims = spec.dims();
+        let dims = neural::dims(table, spec)?;
         let log_z = LearnedLogZ::new(dims, config.confinement, params)?;
         let centres = Tensor::zeros((config.centres, dims), params.dtype(), params.device())?;
         Ok(Self { config, dims, log_z, centres })

@@ -146,7 +146,7 @@ impl<M: Method> SamplingFree<M> {
         let method = M::new(table, spec, &params)?;
         let network = method.network(table, spec, &params)?;
         let energy = NeuralEnergy::with(network, table, spec, params)?;
-        let mut densities = density::infos(spec).to_vec();
+        let mut densities = density::infos(energy.dims()).to_vec();
         densities.extend(method.densities());
         Ok(Self { energy, method, densities })
     }

@@ -158,8 +158,9 @@ impl Method for ScoreMatching {
             let want = "a smooth one: score matching asks for second derivatives";
             return Err(Error::config("model.activation", want, method.activation));
         }
-        if method.trace == Trace::Exact && spec.dims() > MOST_AXES {
-            let want = format!("hutchinson, sliced or difference in {} dimensions", spec.dims());
+        let dims = crate::neural::dims(table, spec)?;
+        if method.trace == Trace::Exact && dims > MOST_AXES {
+            let want = format!("hutchinson, sliced or difference in {dims} dimensions");
             return Err(Error::config("model.trace", want, "exact"));
         }
         Ok(method)

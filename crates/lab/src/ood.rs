@@ -6,13 +6,20 @@
 //! s.e.² = Var(V₁₀)/m + Var(V₀₁)/n,          V₁₀(xᵢ) = mean over y,  V₀₁(yⱼ) = mean over x
 //! ```
 //!
+//! Two kinds of other rows need no data set: `uniform` ones, and `marginals`, where every dimension is that of another test
+//! row: its law is right in each dimension, and nothing but how dimensions go together tells these rows apart.
+//!
 //! 1 is perfect, ½ is chance, and below ½ the model prefers the strangers: densities of images often do (Nalisnick et
 //! al. 2019). An energy serves as well as a log-density, for log Z shifts both sides alike.
 //!
 //! Source: DeLong, DeLong & Clarke-Pearson (1988), Eq. 3–5, computed from ranks as in Sun & Xu (2014); Hendrycks & Gimpel
 //! (2017), arXiv:1610.02136, for the measure.
 
-use genzoo_core::{Batch, DataSpec, Dataset, Density, Device, Error, Model, Noise, Result, Table, Tensor};
+use genzoo_core::{
+    Batch, Better, DataSpec, Dataset, Density, Device, Error, Measurement, Model, Noise, Result, Table,
+    Tensor,
+};
+use genzoo_numerics::rows;
 use serde::Serialize;
 
 use crate::likelihood::{self, Choice};
@@ -67,6 +74,12 @@ fn mid_ranks(values: &[f64]) -> Vec<f64> {
 /// The name of rows without structure, told apart beside every other data set.
 pub const UNIFORM: &str = "uniform";
 
+/// The name of rows whose dimensions are those of different test rows.
+pub const MARGINALS: &str = "marginals";
+
+/// What the names of these measurements begin with: `auroc uniform`.
+pub const PREFIX: &str = "auroc ";
+
 /// One comparison.
 #[derive(Clone, Debug, Serialize)]
 pub struct Detection {
@@ -85,12 +98,32 @@ pub struct Detection {
 pub struct Report {
     /// `energy`, or the name of a likelihood.
     pub score: String,
-    /// One entry per other data set, the uniform rows last.
+    /// One entry per other data set, then the shuffled marginals and the uniform rows.
     pub detections: Vec<Detection>,
 }
 
-/// Holds `model` against up to `n` test rows of `own`, of every set of `others`, and of uniform rows in the range of
-/// `own` (binary: fair coins).
+impl Report {
+    /// As columns of a row.
+    pub fn measurements(&self) -> Vec<(String, Measurement)> {
+        let of = |d: &Detection| Measurement {
+            value: Some(d.auroc.value),
+            stderr: Some(d.auroc.stderr),
+            n: d.n_out as u64,
+            unit: "1".into(),
+            better: Better::Higher,
+            floor: None,
+        };
+        self.detections.iter().map(|d| (format!("{PREFIX}{}", d.dataset), of(d))).collect()
+    }
+}
+
+/// Whether rows of `other` could be rows of `own`.
+pub fn comparable(own: &DataSpec, other: &DataSpec) -> bool {
+    own.shape == other.shape && own.space == other.space
+}
+
+/// Holds `model` against up to `n` test rows of `own`, of every set of `others`, of shuffled marginals, and of uniform rows
+/// in the range of `own` (binary: fair coins).
 ///
 /// # Errors
 /// If another data set has another shape or space, or the model has neither an energy nor a likelihood.
@@ -105,7 +138,7 @@ pub fn detect(
     let noise = Noise::new(seed).fork("ood");
     for other in others {
         let (a, b) = (own.spec(), other.spec());
-        if a.shape != b.shape || a.space != b.space {
+        if !comparable(a, b) {
             let describe = |s: &DataSpec| format!("rows {:?} of {:?}", s.shape, s.space);
             let what = format!("other data '{}'", other.name());
             return Err(Error::data(what, describe(a), describe(b)));
@@ -131,8 +164,24 @@ pub fn detect(
     for other in others {
         hold(other.name(), &rows(*other)?)?;
     }
+    hold(MARGINALS, &marginals(&mine, &mut noise.fork(MARGINALS))?)?;
     hold(UNIFORM, &uniform(own.spec(), &mine, &mut noise.fork(UNIFORM))?)?;
     Ok(Report { score: scorer.name(), detections })
+}
+
+/// As many rows as `mine`, each dimension of which is shuffled among the rows.
+fn marginals(mine: &Batch, noise: &mut Noise) -> Result<Batch> {
+    let (n, x) = (mine.len(), mine.x.flatten_from(1)?);
+    let d = x.dim(1)?;
+    let values = rows::host(&x)?;
+    let mut out = vec![0.0; n * d];
+    for j in 0..d {
+        for (i, from) in noise.permutation(n).into_iter().enumerate() {
+            out[i * d + j] = values[from * d + j];
+        }
+    }
+    let x = Tensor::from_vec(out, mine.x.shape(), &Device::Cpu)?.to_dtype(mine.x.dtype())?;
+    Ok(Batch { x: x.to_device(mine.x.device())?, ..mine.clone() })
 }
 
 /// As many rows as `mine`, without structure: uniform in the range of the data, else in the box of `mine`.

@@ -234,7 +234,7 @@ impl Model for Cd {
     }
 
     fn densities(&self) -> &[DensityInfo] {
-        density::infos(self.energy.spec())
+        density::infos(self.energy.dims())
     }
 
     fn density(&self, name: &str, options: &Table, noise: &mut Noise) -> Result<Box<dyn Density + '_>> {

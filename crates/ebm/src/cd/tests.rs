@@ -33,7 +33,7 @@ fn one_mode_is_learned_to_its_entropy() -> Check {
         let sets = ["train.batch=256", "model.moves=4", "model.step=0.05", &kernel];
         let trainer = trained(&data, &sets, 300)?;
         let mut noise = Noise::new(0);
-        let options = (density::infos(data.spec())[0].defaults)();
+        let options = (density::infos(data.spec().dims())[0].defaults)();
         let density = trainer.model().density("quadrature", &options, &mut noise)?;
         let batch = data.rows(Split::Test, 1_000_000..1_004_000)?;
         let log_p = rows::host(&density.log_prob(&batch, &mut noise)?.values)?;

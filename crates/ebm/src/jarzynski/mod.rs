@@ -252,7 +252,8 @@ impl Model for Jarzynski {
             self.energy.contrast(&data, &walkers, Some(&weights), self.config.regularisation)?;
         let (log_z, error) = self.population.walkers().log_z();
         let on_data = rows::host(&self.energy.landscape().energy(&data)?.mean_all()?)?[0];
-        let cross_entropy = on_data + self.population.first_log_z() + log_z - self.energy.scaling().ladj();
+        let outside = self.energy.coordinates().mean_rest() - self.energy.coordinates().ladj();
+        let cross_entropy = on_data + self.population.first_log_z() + log_z + outside;
         let log = vec![
             ("gap", gap),
             ("cross_entropy", cross_entropy),
@@ -280,7 +281,7 @@ impl Model for Jarzynski {
     fn densities(&self) -> &[DensityInfo] {
         const PLANE: &[DensityInfo] = &[density::QUADRATURE, RUNNING, density::AIS];
         const SPACE: &[DensityInfo] = &[density::AIS, RUNNING];
-        if self.energy.spec().dims() <= 2 { PLANE } else { SPACE }
+        if self.energy.dims() <= 2 { PLANE } else { SPACE }
     }
 
     fn density(&self, name: &str, options: &Table, noise: &mut Noise) -> Result<Box<dyn Density + '_>> {

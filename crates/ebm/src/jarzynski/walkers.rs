@@ -54,7 +54,7 @@ pub(super) struct Population {
 impl Population {
     /// Draws of the base, weighted for the first energy.
     pub(super) fn new(energy: &NeuralEnergy, c: &Config, noise: &Noise) -> Result<Self> {
-        let (d, params) = (energy.spec().dims(), energy.params());
+        let (d, params) = (energy.dims(), energy.params());
         let scale = base_scale(energy.confinement());
         let xi = noise.fork("walkers").normal((c.walkers, d), params.dtype(), params.device())?;
         Ok(Self {

@@ -63,7 +63,7 @@ fn the_energy_is_minus_the_log_of_the_sum_of_classes() -> Check {
     let batch = data.rows(Split::Train, 0..5)?;
     let x = batch.x.to_dtype(DType::F64)?;
     let energy = model.pcd.energy();
-    let u = energy.scaling().forward(&x.flatten_from(1)?)?;
+    let u = energy.coordinates().forward(&x.flatten_from(1)?)?;
     let logits = energy.logits(&u)?.to_vec2::<f64>()?;
     let squares = rows::host(&rows::squared_norm(&u)?)?;
     let total = |l: &[f64]| l.iter().map(|v| v.exp()).sum::<f64>().ln();

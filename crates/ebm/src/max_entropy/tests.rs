@@ -53,7 +53,7 @@ fn both(
     let weights: Vec<f64> =
         rows::host(&model.pcd.energy().landscape().energy(&u)?)?.iter().map(|e| (-e).exp()).collect();
     let z: f64 = weights.iter().sum();
-    let values = model.statistics.values(model.pcd.energy().scaling(), &u)?.to_vec2::<f32>()?;
+    let values = model.statistics.values(model.pcd.energy().coordinates().scaling(), &u)?.to_vec2::<f32>()?;
     let count = values[0].len();
     let of_model =
         (0..count).map(|k| values.iter().zip(&weights).map(|(v, w)| f64::from(v[k]) * w).sum::<f64>() / z);

@@ -15,7 +15,7 @@ fn every_scale_has_its_own_energy() -> Check {
     for (i, s) in sigma.into_iter().enumerate() {
         let landscape = Landscape {
             network: model.method.network_at(s),
-            scaling: model.energy.scaling().clone(),
+            scaling: model.energy.coordinates().scaling().clone(),
             confinement: model.method.confinement(s),
         };
         let (_, gradient) = landscape.energy_and_gradient(&u)?;
@@ -30,7 +30,7 @@ fn every_scale_has_its_own_energy() -> Check {
     let own = model.energy.landscape().energy(&u)?;
     let narrow = Landscape {
         network: model.method.network_at(0.05),
-        scaling: model.energy.scaling().clone(),
+        scaling: model.energy.coordinates().scaling().clone(),
         confinement: 0.5,
     };
     assert_close(&own, &narrow.energy(&u)?, Tol::rel(1e-12));

@@ -1,4 +1,4 @@
-//! `log p(x) = −U(x) − log Z − Σ log s`, with log Z from a grid or from annealing.
+//! `log p(x) = −U(x) − log Z − Σ log s`, with log Z from a grid or from annealing, over the coordinates that are learned.
 //!
 //! | name         | where            | log Z                                             | kind of log p          |
 //! |--------------|------------------|---------------------------------------------------|------------------------|
@@ -10,8 +10,8 @@
 
 use genzoo_core::capability::Energy;
 use genzoo_core::{
-    Batch, DType, DataSpec, Density, DensityInfo, Error, Evidence, Kind, LogProb, Noise, ParamStore, Result,
-    Table, config,
+    Batch, DType, Density, DensityInfo, Error, Evidence, Kind, LogProb, Noise, ParamStore, Result, Table,
+    config,
 };
 use genzoo_numerics::likelihood::ais::{Ais, Ladder};
 use genzoo_numerics::likelihood::quadrature::Quadrature;
@@ -51,9 +51,9 @@ pub(crate) const ROWS: usize = 8192;
 /// Half width, in standard deviations of the base, of the box where the search for the grid begins.
 const REACH: f64 = 4.0;
 
-/// The ways to a density of data of this kind.
-pub(crate) fn infos(spec: &DataSpec) -> &'static [DensityInfo] {
-    if spec.dims() <= 2 { PLANE } else { SPACE }
+/// The ways to a density over so many coordinates.
+pub(crate) fn infos(dims: usize) -> &'static [DensityInfo] {
+    if dims <= 2 { PLANE } else { SPACE }
 }
 
 /// The model's density, its log Z paid for.
@@ -72,11 +72,11 @@ impl<'a> Normalised<'a> {
         options: &Table,
         noise: &mut Noise,
     ) -> Result<Self> {
-        let infos = infos(&model.spec);
+        let infos = infos(model.dims());
         if infos.iter().all(|d| d.name != name) {
             return Err(Error::unknown("likelihood", name, infos.iter().map(|d| d.name)));
         }
-        let (d, sd) = (model.spec.dims(), base_scale(model.confinement));
+        let (d, sd) = (model.dims(), base_scale(model.confinement));
         let z = LogZ::of(&model.landscape(), d, sd, &model.params, name, options, noise)?;
         Ok(Self::with(model, name, z))
     }
@@ -185,11 +185,13 @@ impl Density for Normalised<'_> {
 
     fn log_prob(&self, batch: &Batch, _: &mut Noise) -> Result<LogProb> {
         let x = batch.x.flatten_from(1)?.to_dtype(self.model.params.dtype())?;
-        let shift = self.model.scaling.ladj() - self.log_z;
+        let coordinates = self.model.coordinates();
+        let shift = coordinates.ladj() - self.log_z;
         let mut values = Vec::with_capacity(batch.len());
         for (start, n) in rows::pieces(x.dim(0)?, ROWS) {
-            let u = self.model.scaling.forward(&x.narrow(0, start, n)?)?;
-            let energy = rows::host(&self.landscape.energy(&u)?.to_dtype(DType::F64)?)?;
+            let (u, rest) = coordinates.split(&x.narrow(0, start, n)?)?;
+            let energy = self.landscape.energy(&u)?.to_dtype(DType::F64)?;
+            let energy = rows::host(&rest.map_or_else(|| Ok(energy.clone()), |rest| &energy + rest)?)?;
             values.extend(energy.into_iter().map(|e| shift - e));
         }
         Ok(LogProb { values: rows::tensor(values, batch.x.device())?, shared_error: self.log_z_error })

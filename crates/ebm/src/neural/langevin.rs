@@ -162,7 +162,7 @@ impl<'a> Langevin<'a> {
                 Ok(walkers.index_select(&index, 0)?)
             }
             _ => {
-                let like = Tensor::zeros((n, self.energy.spec().dims()), params.dtype(), params.device())?;
+                let like = Tensor::zeros((n, self.energy.dims()), params.dtype(), params.device())?;
                 base(&like, self.energy.confinement(), noise)
             }
         }
@@ -195,10 +195,11 @@ impl Sampler for Langevin<'_> {
         let (spec, params) = (self.energy.spec(), self.energy.params());
         let target = Counted::new(&self.landscape);
         let sources = self.sources(draw.n, &mut noise.fork("sources"))?;
-        let mut parts = Vec::new();
+        let (mut rest, mut parts) = (noise.fork("rest"), Vec::new());
         for (start, n) in rows::pieces(draw.n, ROWS) {
             let u = self.start(sources.get(start..start + n).unwrap_or_default(), n, noise)?;
-            let x = self.energy.scaling().inverse(&self.run(u, &target, noise)?)?;
+            let u = self.run(u, &target, noise)?;
+            let x = self.energy.coordinates().inverse(&u, &mut rest)?;
             // The model lives on all of space; only what is handed out is brought into the data's range.
             parts.push(spec.clamp(&x)?);
         }

@@ -16,7 +16,8 @@
 //!
 //! For images a model may learn data with Gaussian noise of standard deviation `smoothing` added: bytes have directions
 //! without any spread, in which an energy would have to be infinitely steep. Likelihoods are those of this model at
-//! the clean data, and pay for it.
+//! the clean data, and pay for it. With `principal = k` above 0 an image enters by its first k principal coordinates, and
+//! all other directions are Gaussian ([`coordinates`]): few dimensions, in which chains mix and weights live long.
 //!
 //! `norm_limit = λ > 0` keeps the operator norm of every layer at most λ: after each update a layer above it is scaled
 //! back, so that `f` cannot become steeper than `gain · λ^layers` times the slope of its activations. The bound of the
@@ -26,6 +27,7 @@
 //! arXiv:1802.05957, for spectral norms, which it divides by inside the network; Gouk et al. (2021), arXiv:1804.04368,
 //! for scaling back after the update, as here: what a run has learned stays a network without extra state.
 
+pub(crate) mod coordinates;
 pub(crate) mod density;
 pub(crate) mod health;
 pub(crate) mod langevin;
@@ -39,11 +41,13 @@ pub(crate) use statistics::Statistics;
 use genzoo_core::capability::Energy;
 use genzoo_core::nn::spectral_bound;
 use genzoo_core::{
-    Batch, DType, DataSpec, Error, Noise, ParamStore, Result, Space, Standardizer, StateDict, Stream, Table,
-    Tensor, Turn, config,
+    Batch, DType, DataSpec, Error, Noise, ParamStore, Result, Space, StateDict, Stream, Table, Tensor, Turn,
+    config,
 };
 use serde::Deserialize;
 use toml::{Value, toml};
+
+use coordinates::Coordinates;
 
 /// The spaces whose data have gradients to follow.
 pub(crate) const SPACES: &[Space] = &[Space::Continuous, Space::U8];
@@ -56,6 +60,27 @@ struct Config {
     /// Absent where there are no layers.
     #[serde(default)]
     norm_limit: f64,
+    /// Of images alone.
+    #[serde(default)]
+    principal: usize,
+}
+
+/// The number of coordinates that an energy of these settings sees.
+///
+/// # Errors
+/// If there are not so many.
+pub(crate) fn dims(table: &Table, spec: &DataSpec) -> Result<usize> {
+    #[derive(Deserialize)]
+    struct Kept {
+        #[serde(default)]
+        principal: usize,
+    }
+    let Kept { principal } = config::read(table, "model")?;
+    if principal >= spec.dims() {
+        let want = format!("0, or a number of principal directions below {}", spec.dims());
+        return Err(Error::config("model.principal", want, principal));
+    }
+    Ok(if principal == 0 { spec.dims() } else { principal })
 }
 
 /// `defaults` of a method, with those of the energy added to its table `[model]`.
@@ -63,6 +88,11 @@ pub(crate) fn with_energy(spec: &DataSpec, mut defaults: Table) -> Table {
     let energy = if spec.image().is_some() {
         toml! {
             channels = [16, 32]
+            principal = 0
+            network = "mlp"
+            hidden = 128
+            layers = 3
+            gain = 1.0
             activation = "silu"
             confinement = 1.0
             smoothing = 0.03
@@ -106,7 +136,7 @@ pub(crate) struct NeuralEnergy {
     spec: DataSpec,
     params: ParamStore,
     network: Network,
-    scaling: Standardizer,
+    coordinates: Coordinates,
     confinement: f64,
     smoothing: f64,
     norm_limit: f64,
@@ -147,9 +177,14 @@ impl NeuralEnergy {
         if !(c.norm_limit >= 0.0 && c.norm_limit.is_finite()) {
             return Err(Error::config("model.norm_limit", "a number ≥ 0 (0 for none)", c.norm_limit));
         }
+        if c.principal > 0 && !matches!(network, Network::Vector(..)) {
+            let want = "0: this energy is of whole images";
+            return Err(Error::config("model.principal", want, c.principal));
+        }
+        dims(table, spec)?;
         let energy = Self {
             network,
-            scaling: Standardizer::identity(&flat(spec))?,
+            coordinates: Coordinates::identity(spec, c.principal)?,
             spec: spec.clone(),
             params,
             confinement: c.confinement,
@@ -205,8 +240,13 @@ impl NeuralEnergy {
     }
 
     /// From data to `u`.
-    pub(crate) fn scaling(&self) -> &Standardizer {
-        &self.scaling
+    pub(crate) fn coordinates(&self) -> &Coordinates {
+        &self.coordinates
+    }
+
+    /// The number of coordinates, D unless only principal ones are learned.
+    pub(crate) fn dims(&self) -> usize {
+        self.coordinates.dims(&self.spec)
     }
 
     /// `U` over `u` with weights outside every graph: for moving chains and for judging.
@@ -218,7 +258,7 @@ impl NeuralEnergy {
     pub(crate) fn tracked(&self) -> Landscape {
         Landscape {
             network: self.network.clone(),
-            scaling: self.scaling.clone(),
+            scaling: self.coordinates.scaling().clone(),
             confinement: self.confinement,
         }
     }
@@ -226,7 +266,7 @@ impl NeuralEnergy {
     /// `f(u)`, `(b, D) → (b,)`, in the graph of the weights. The confinement has no parameters: it is the same
     /// constant in every gradient.
     pub(crate) fn learned(&self, u: &Tensor) -> Result<Tensor> {
-        self.network.forward(&self.scaling, u)
+        self.network.forward(self.coordinates.scaling(), u)
     }
 
     /// `mean f(data) − mean f(walkers) + r · mean f²`, whose gradient is that of the cross-entropy if the walkers, with
@@ -252,7 +292,7 @@ impl NeuralEnergy {
         let gap = (on_data - on_walkers)?;
         let loss = (&gap + (f.sqr()?.mean_all()? * regularisation)?)?;
         let gap = gap.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        health::check_gap(gap, self.spec.dims())?;
+        health::check_gap(gap, self.dims())?;
         Ok((loss, gap))
     }
 
@@ -261,7 +301,7 @@ impl NeuralEnergy {
     /// # Errors
     /// If the energy is not a classifier's.
     pub(crate) fn logits(&self, u: &Tensor) -> Result<Tensor> {
-        self.network.logits(&self.scaling, u)
+        self.network.logits(self.coordinates.scaling(), u)
     }
 
     /// Data as rows of `u`, smoothed if the model learns smoothed data.
@@ -271,29 +311,22 @@ impl NeuralEnergy {
             0.0 => x,
             sd => (&x + (noise.normal_like(&x)? * sd)?)?,
         };
-        self.scaling.forward(&x)
+        self.coordinates.forward(&x)
     }
 
-    /// Fits the scaling to the first rows.
+    /// Fits the coordinates to the first rows.
     pub(crate) fn prepare(&mut self, stream: &mut dyn Stream) -> Result<()> {
-        let rows = stream.epoch().map_or(Standardizer::ROWS, |e| Standardizer::ROWS.min(e as usize));
-        let x = stream.next(rows.max(2))?.x.flatten_from(1)?.to_dtype(DType::F64)?;
-        let mean = x.mean(0)?;
-        // Smoothing adds its variance; without it a dimension that never varies is left unscaled.
-        let variance = (x.broadcast_sub(&mean)?.sqr()?.mean(0)? + self.smoothing.powi(2))?;
-        let sd = variance.to_vec1::<f64>()?.into_iter().map(|v| if v > 1e-12 { v.sqrt() } else { 1.0 });
-        self.scaling = Standardizer::new(mean.to_vec1()?, sd.collect(), &flat(&self.spec))?;
-        Ok(())
+        self.coordinates.fit(stream, self.smoothing)
     }
 
     /// What must be saved beyond parameters.
     pub(crate) fn state(&self) -> Result<StateDict> {
-        self.scaling.state()
+        self.coordinates.state()
     }
 
     /// Restores what [`NeuralEnergy::state`] gave.
     pub(crate) fn set_state(&mut self, state: &StateDict) -> Result<()> {
-        self.scaling = Standardizer::load(state, &flat(&self.spec))?;
+        self.coordinates = self.coordinates.load(state, &self.spec)?;
         Ok(())
     }
 }
@@ -301,19 +334,24 @@ impl NeuralEnergy {
 /// `U(x)` over data; a density of `x` differs from `e^{−U}` by a constant factor only.
 impl Energy for NeuralEnergy {
     fn energy(&self, x: &Tensor) -> Result<Tensor> {
-        self.landscape().energy(&self.scaling.forward(&x.flatten_from(1)?)?)
+        let (u, rest) = self.coordinates.split(&x.flatten_from(1)?)?;
+        let energy = self.landscape().energy(&u)?;
+        match rest {
+            None => Ok(energy),
+            Some(rest) => Ok((&energy + rest.to_dtype(energy.dtype())?)?),
+        }
     }
 
     fn energy_and_gradient(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        let u = self.scaling.forward(&x.flatten_from(1)?)?;
-        let (energy, gradient) = self.landscape().energy_and_gradient(&u)?;
-        Ok((energy, self.scaling.gradient(&gradient)?.reshape(x.shape())?))
+        let flat = x.flatten_from(1)?;
+        let (_, gradient) = self.landscape().energy_and_gradient(&self.coordinates.forward(&flat)?)?;
+        Ok((self.energy(x)?, self.coordinates.gradient(&flat, &gradient)?.reshape(x.shape())?))
     }
 }
 
-/// The data as vectors: every dimension, pixels too, has its own statistics.
-fn flat(spec: &DataSpec) -> DataSpec {
-    DataSpec { shape: vec![spec.dims()], ..spec.clone() }
+/// Data as vectors of `d` numbers: every dimension, pixels too, has its own statistics.
+fn flat(d: usize, spec: &DataSpec) -> DataSpec {
+    DataSpec { shape: vec![d], ..spec.clone() }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use genzoo_core::{DataSpec, Error, ParamStore, Result, Standardizer, Table, Tens
 use genzoo_numerics::rows;
 use serde::Deserialize;
 
+use super::dims;
 use super::statistics::Statistics;
 
 /// Every convolution of the energies of images halves the image.
@@ -106,7 +107,8 @@ pub(crate) enum Network {
 
 impl Network {
     pub(crate) fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
-        let Some(shape) = spec.image() else {
+        let d = dims(table, spec)?;
+        let Some(shape) = spec.image().filter(|_| d == spec.dims()) else {
             let c: Vector = config::read(table, "model")?;
             for (key, value) in [("hidden", c.hidden), ("layers", c.layers)] {
                 if value == 0 || value > 1 << 14 {
@@ -117,7 +119,7 @@ impl Network {
                 return Err(Error::config("model.gain", "a number above 0", c.gain));
             }
             // It starts at zero: the model starts as its base.
-            let (d, act, vb) = (spec.dims(), activation(&c.activation)?, params.group("main"));
+            let (act, vb) = (activation(&c.activation)?, params.group("main"));
             let net = match c.network.as_str() {
                 "mlp" => Perceptron::Plain(Mlp::potential(d, &vec![c.hidden; c.layers], act, &vb)?),
                 "residual" => Perceptron::Residual(ResidualMlp::potential(d, c.hidden, c.layers, act, &vb)?),

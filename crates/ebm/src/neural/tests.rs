@@ -1,6 +1,6 @@
 use super::*;
 use genzoo_core::nn::Differentiable;
-use genzoo_core::{Dataset, Density, Device, Split};
+use genzoo_core::{Dataset, Density, Device, Split, Standardizer};
 use genzoo_numerics::mcmc::Chains;
 use genzoo_numerics::rows;
 use genzoo_testkit::{Tol, assert_close};
@@ -71,7 +71,8 @@ fn random(spec: &DataSpec, strength: f64) -> Result<NeuralEnergy> {
     }
     let d = spec.dims();
     let (mean, sd) = ((0..d).map(|i| 0.3 * i as f64), (0..d).map(|i| 0.5 + 0.2 * i as f64));
-    energy.scaling = Standardizer::new(mean.collect(), sd.collect(), &flat(spec))?;
+    energy.coordinates =
+        Coordinates::standardised(Standardizer::new(mean.collect(), sd.collect(), &flat(d, spec))?);
     Ok(energy)
 }
 
@@ -154,7 +155,7 @@ fn any_weights_give_a_density_of_mass_one() -> Check {
     // The network grows linearly at most, the confinement as a square: Z is finite however wild the weights.
     let model = random(&vectors(2), 1.0)?;
     let mut noise = Noise::new(0);
-    let defaults = (density::infos(&model.spec)[0].defaults)();
+    let defaults = (density::infos(model.dims())[0].defaults)();
     let density = density::Normalised::new(&model, "quadrature", &defaults, &mut noise)?;
     let (n, half) = (400usize, 12.0);
     let cell = 2.0 * half / n as f64;

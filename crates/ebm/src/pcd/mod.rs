@@ -187,8 +187,7 @@ impl Pcd {
     pub(crate) fn around(energy: NeuralEnergy, table: &Table, noise: &Noise) -> Result<Self> {
         let config: Config = config::read(table, "model")?;
         config.check()?;
-        let walkers =
-            Walkers::new(energy.spec().dims(), energy.confinement(), &config, energy.params(), noise)?;
+        let walkers = Walkers::new(energy.dims(), energy.confinement(), &config, energy.params(), noise)?;
         Ok(Self { energy, config, walkers })
     }
 
@@ -268,7 +267,7 @@ impl Model for Pcd {
     }
 
     fn densities(&self) -> &[DensityInfo] {
-        density::infos(self.energy.spec())
+        density::infos(self.energy.dims())
     }
 
     fn density(&self, name: &str, options: &Table, noise: &mut Noise) -> Result<Box<dyn Density + '_>> {

@@ -80,8 +80,11 @@ fn training_reaches_the_entropy_of_a_gaussian() -> Check {
     let sets = ["train.lr=1e-2", "train.batch=256", "model.walkers=256", "model.chains=256"];
     let trainer = trained(&data, &sets, 300)?;
     let mut noise = Noise::new(0);
-    let density =
-        trainer.model().density("quadrature", &(density::infos(data.spec())[0].defaults)(), &mut noise)?;
+    let density = trainer.model().density(
+        "quadrature",
+        &(density::infos(data.spec().dims())[0].defaults)(),
+        &mut noise,
+    )?;
     let batch = data.rows(Split::Test, 1_000_000..1_004_000)?;
     let log_p = rows::host(&density.log_prob(&batch, &mut noise)?.values)?;
     let truth: Vec<f64> = rows::host(&batch.x)?

@@ -152,7 +152,7 @@ impl ShortRun {
     /// The ends of `n` short runs, `(n, D)`.
     fn run(&self, target: &dyn Energy, n: usize, noise: &mut Noise) -> Result<Tensor> {
         let (params, c) = (self.energy.params(), &self.config);
-        let like = Tensor::zeros((n, self.energy.spec().dims()), params.dtype(), params.device())?;
+        let like = Tensor::zeros((n, self.energy.dims()), params.dtype(), params.device())?;
         let mut u = base(&like, self.energy.confinement(), noise)?;
         for _ in 0..c.moves {
             let gradient = target.energy_and_gradient(&u)?.1.detach();
@@ -237,9 +237,10 @@ impl Sampler for Generator<'_> {
     fn sample(&self, draw: &Draw, noise: &mut Noise) -> Result<Samples> {
         let energy = &self.model.energy;
         let target = Counted::new(&self.landscape);
-        let mut parts = Vec::new();
+        let (mut rest, mut parts) = (noise.fork("rest"), Vec::new());
         for (_, n) in rows::pieces(draw.n, ROWS) {
-            let x = energy.scaling().inverse(&self.model.run(&target, n, noise)?)?;
+            let u = self.model.run(&target, n, noise)?;
+            let x = energy.coordinates().inverse(&u, &mut rest)?;
             // Only what is handed out is brought into the data's range.
             parts.push(energy.spec().clamp(&x)?);
         }

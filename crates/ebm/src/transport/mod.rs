@@ -316,11 +316,11 @@ impl Model for NeuralTransport {
     }
 
     fn densities(&self) -> &[DensityInfo] {
-        density::infos(&self.spec)
+        density::infos(self.spec.dims())
     }
 
     fn density(&self, name: &str, options: &Table, noise: &mut Noise) -> Result<Box<dyn Density + '_>> {
-        let infos = density::infos(&self.spec);
+        let infos = density::infos(self.spec.dims());
         if infos.iter().all(|d| d.name != name) {
             return Err(Error::unknown("likelihood", name, infos.iter().map(|d| d.name)));
         }

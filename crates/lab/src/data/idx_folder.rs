@@ -62,8 +62,8 @@ fn read(dir: &Path, folder: &str, space: Space, seed: u64) -> Result<Images> {
     let words: Vec<String> =
         folder_word.into_iter().chain(word_of(space).map(|w| format!("space={w}"))).collect();
     let name = if words.is_empty() { "idx".to_string() } else { format!("idx{{{}}}", words.join(",")) };
-    let set = Set { name, stream: folder, shape: [1, 28, 28], classes };
-    Ok(Images::from_files(&set, space, seed, train, test, (rows / 12).max(1)))
+    let set = Set { name, stream: folder, shape: [1, 28, 28], classes, choice: None };
+    Images::from_files(&set, space, seed, train, test, (rows / 12).max(1))
 }
 
 fn read_pair(dir: &Path, (images, labels): (&str, &str)) -> Result<(Idx, Idx)> {

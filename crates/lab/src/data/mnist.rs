@@ -17,6 +17,7 @@ use std::path::Path;
 use genzoo_core::{Batch, DataSpec, Dataset, Error, Noise, Result, Space, Split};
 use sha2::{Digest, Sha256};
 
+use super::classes::{self, Choice};
 use super::epochs::Epochs;
 use super::idx::{Idx, hex};
 use super::manifest::{Larochelle, Manifest, Role};
@@ -28,12 +29,16 @@ use super::{amat, split_name};
 pub const SPACES: &[&str] =
     &["u8", "binary_dynamic", "binary_static", "binary_static(genzoo)", "binary_static(larochelle)"];
 
-const PARAMETERS: &[Parameter] = &[Parameter {
-    name: "space",
-    default: "u8",
-    accepts: Accepts::OneOf(SPACES),
-    meaning: "bytes, or pixels drawn as 0 and 1: anew each epoch, or once",
-}];
+const PARAMETERS: &[Parameter] = &[
+    Parameter {
+        name: "space",
+        default: "u8",
+        accepts: Accepts::OneOf(SPACES),
+        meaning: "bytes, or pixels drawn as 0 and 1: anew each epoch, or once",
+    },
+    classes::DIGITS,
+    classes::MASSES,
+];
 
 /// `mnist`.
 pub static MNIST: DatasetEntry = DatasetEntry {
@@ -78,6 +83,8 @@ pub(super) struct Set<'a> {
     pub(super) shape: [usize; 3],
     /// Number of classes where rows have labels.
     pub(super) classes: Option<usize>,
+    /// Which classes are served, if not all.
+    pub(super) choice: Option<&'a Choice>,
 }
 
 /// The contents of one pair of files.
@@ -98,7 +105,14 @@ fn open(name: &str, arguments: &Arguments, options: &OpenOptions) -> Result<Box<
     let manifest = Manifest::named(name)?;
     let dir = options.data_dir.as_deref();
     let word = arguments.word("space")?;
+    let choice = Choice::read(arguments)?;
     let larochelle = match word {
+        // Those files have no labels to choose by.
+        "binary_static" if choice.is_some() => None,
+        "binary_static(larochelle)" if choice.is_some() => {
+            let problem = "the files of Larochelle and Murray have no labels to choose classes by";
+            return Err(Error::Unsupported(problem.into()));
+        }
         "binary_static" => larochelle_folder(&manifest, dir),
         "binary_static(larochelle)" => {
             Some(larochelle_folder(&manifest, dir).unwrap_or_else(|| manifest.fetch_dir(dir)))
@@ -107,7 +121,10 @@ fn open(name: &str, arguments: &Arguments, options: &OpenOptions) -> Result<Box<
     };
     let images = match larochelle {
         Some(found) => Images::read_larochelle(&manifest, &found, options.seed)?,
-        None => Images::read(&manifest, &manifest.locate(dir)?, space_of(word), options.seed)?,
+        None => {
+            let place = manifest.locate(dir)?;
+            Images::read_chosen(&manifest, &place, space_of(word), choice.as_ref(), options.seed)?
+        }
     };
     Ok(Box::new(images))
 }
@@ -147,20 +164,37 @@ impl Images {
     /// # Errors
     /// [`Error::File`] naming the first file that is missing, damaged or not the manifest's.
     pub fn read(manifest: &Manifest, dir: &Path, space: Space, seed: u64) -> Result<Self> {
+        Self::read_chosen(manifest, dir, space, None, seed)
+    }
+
+    fn read_chosen(
+        manifest: &Manifest,
+        dir: &Path,
+        space: Space,
+        choice: Option<&Choice>,
+        seed: u64,
+    ) -> Result<Self> {
         let [train, train_labels, test, test_labels] = Role::ALL.map(|role| manifest.read(role, dir));
         let (train, test) = ((train?, train_labels?), (test?, test_labels?));
-        let parameters = word_of(space).map_or_else(String::new, |w| format!("{{space={w}}}"));
+        let space_word = word_of(space).map(|w| format!("space={w}"));
+        let words: Vec<String> =
+            space_word.into_iter().chain(choice.map(|c| c.words().to_string())).collect();
+        let parameters = if words.is_empty() { String::new() } else { format!("{{{}}}", words.join(",")) };
         let set = Set {
             name: format!("{}{parameters}", manifest.name),
             stream: &manifest.name,
             shape: manifest.shape,
             classes: Some(manifest.classes),
+            choice,
         };
-        Ok(Self::from_files(&set, space, seed, train, test, manifest.validation))
+        Self::from_files(&set, space, seed, train, test, manifest.validation)
     }
 
     /// Of images and labels of the training file and of the test file; the last argument is how many of the
     /// training rows become the validation split.
+    ///
+    /// # Errors
+    /// If a chosen class has no row.
     pub(super) fn from_files(
         set: &Set<'_>,
         space: Space,
@@ -168,17 +202,27 @@ impl Images {
         train: (Idx, Idx),
         test: (Idx, Idx),
         validation: usize,
-    ) -> Self {
+    ) -> Result<Self> {
         let (chosen, held_out) = validation_split(set.stream, train.0.dims[0], validation);
+        let mut served =
+            [(0, Split::Train, Some(chosen)), (0, Split::Validation, Some(held_out)), (1, Split::Test, None)];
         let mut hash = Sha256::new();
+        if let Some(choice) = set.choice {
+            hash.update(format!("{}\n", choice.words()));
+            for (store, split, index) in &mut served {
+                let (images, labels) = [&train, &test][*store];
+                let rows = index.take().unwrap_or_else(|| (0..images.dims[0] as u32).collect());
+                let label = |row: u32| u32::from(labels.data[row as usize]);
+                *index = Some(choice.of(&rows, label, (set.stream, *split))?);
+            }
+        }
         let stores = [train, test].map(|(images, labels)| {
             hash.update(format!("{}\n{}\n", images.sha256, labels.sha256));
             let labels = Some(labels.data);
             Store { bytes: images.data, labels }
         });
-        let served = |store, index| Served { store, index };
-        let splits = [served(0, Some(chosen)), served(0, Some(held_out)), served(1, None)];
-        Self::new(set, space, seed, hex(&hash.finalize()), stores.into(), splits)
+        let splits = served.map(|(store, _, index)| Served { store, index });
+        Ok(Self::new(set, space, seed, hex(&hash.finalize()), stores.into(), splits))
     }
 
     /// Reads the fixed binarisation of Larochelle and Murray from `dir`.
@@ -204,6 +248,7 @@ impl Images {
             stream: &manifest.name,
             shape: manifest.shape,
             classes: None,
+            choice: None,
         };
         let splits = [0, 1, 2].map(|store| Served { store, index: None });
         Ok(Self::new(&set, Space::BinaryStatic, seed, hex(&hash.finalize()), stores, splits))

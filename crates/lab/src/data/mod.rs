@@ -1,9 +1,11 @@
-//! Data sets by name: `moons`, `gaussians8{radius=5,sd=1}`, `gaussians8@torchcfm`, `mnist{space=u8}`.
+//! Data sets by name: `moons`, `gaussians8{radius=5,sd=1}`, `gaussians8@torchcfm`,
+//! `mnist{digits=[2,3,6],masses=[4,2,1]}`.
 //!
 //! [`DATASETS`] is the list from which opening, listing and help follow. A data set adds its own file and
 //! its line there.
 
 mod amat;
+mod classes;
 pub mod epochs;
 mod glyphs;
 #[cfg(feature = "hub")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use genzoo_core::{Dataset, Error, Result};
 
-use super::{glyphs, idx_folder, manifest, mnist, toys};
+use super::{classes, glyphs, idx_folder, manifest, mnist, toys};
 
 /// Every data set: listing, help and opening follow from this slice.
 pub static DATASETS: &[&DatasetEntry] = &[
@@ -103,6 +103,10 @@ pub enum Accepts {
     OneOf(&'static [&'static str]),
     /// A plain name of a file or folder.
     Name,
+    /// Distinct digits in brackets, one or more.
+    Digits,
+    /// Numbers above 0 in brackets, or none.
+    Masses,
 }
 
 /// Values of another author's definition.
@@ -207,6 +211,12 @@ impl Accepts {
             Accepts::Integer(low, high) => text.parse().is_ok_and(|v: u64| (low..=high).contains(&v)),
             Accepts::OneOf(words) => words.contains(&text),
             Accepts::Name => manifest::is_plain_name(text),
+            Accepts::Digits => classes::list(text).is_some_and(|d| {
+                let digit = |v: &f64| v.fract() == 0.0 && (0.0..10.0).contains(v);
+                let fresh = |i: usize| !d[..i].contains(&d[i]);
+                !d.is_empty() && d.iter().all(digit) && (0..d.len()).all(fresh)
+            }),
+            Accepts::Masses => classes::list(text).is_some_and(|m| m.iter().all(|v| *v > 0.0)),
         }
     }
 
@@ -220,6 +230,8 @@ impl Accepts {
             Accepts::Integer(low, high) => format!("a whole number from {low} to {high}"),
             Accepts::OneOf(words) => format!("one of {}", words.join(", ")),
             Accepts::Name => "a name of letters, digits, '.', '_' and '-'".into(),
+            Accepts::Digits => "distinct digits in brackets, such as [2,3,6]".into(),
+            Accepts::Masses => "numbers above 0 in brackets, such as [4,2,1], or []".into(),
         }
     }
 }
@@ -228,6 +240,10 @@ impl Accepts {
 fn canonical(accepts: Accepts, text: &str) -> String {
     match accepts {
         Accepts::OneOf(_) | Accepts::Name => text.to_string(),
+        Accepts::Digits | Accepts::Masses => {
+            let numbers = classes::list(text).unwrap_or_default();
+            format!("[{}]", numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(","))
+        }
         // Adding 0 turns −0 into 0.
         _ => text.parse::<f64>().map_or_else(|_| text.to_string(), |v| (v + 0.0).to_string()),
     }
@@ -268,7 +284,7 @@ fn parse(spec: &str, entries: &[&'static DatasetEntry]) -> Result<Arguments> {
         }
     }
     let mut seen = Vec::new();
-    for pair in body.unwrap_or("").split(',').map(str::trim).filter(|p| !p.is_empty()) {
+    for pair in pairs(body.unwrap_or("")).map(str::trim).filter(|p| !p.is_empty()) {
         let (key, value) = pair.split_once('=').ok_or_else(malformed)?;
         let (key, value) = (key.trim(), value.trim());
         if seen.contains(&key) {
@@ -278,6 +294,15 @@ fn parse(spec: &str, entries: &[&'static DatasetEntry]) -> Result<Arguments> {
         arguments.set(key, value)?;
     }
     Ok(arguments)
+}
+
+/// The parts between commas; a comma in brackets belongs to a list.
+fn pairs(body: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0;
+    body.split(move |c| {
+        depth += i32::from(c == '[') - i32::from(c == ']');
+        c == ',' && depth == 0
+    })
 }
 
 #[cfg(test)]
@@ -302,6 +327,9 @@ mod tests {
             ("gaussians8@torchcfm", "gaussians8{radius=5,sd=1}"),
             ("gaussians8@torchcfm{sd=2e0}", "gaussians8{radius=5,sd=2}"),
             ("two-modes{d=3,left=-0}", "two-modes{d=3,left=0}"),
+            ("glyphs{digits=[ 2, 3,6.0],size=14}", "glyphs{size=14,digits=[2,3,6]}"),
+            ("glyphs{masses=[],digits=[0,1,2,3,4,5,6,7,8,9]}", "glyphs"),
+            ("mnist{digits=[2,3,6],masses=[4,2,1]}", "mnist{digits=[2,3,6],masses=[4,2,1]}"),
         ] {
             assert_eq!(name(spec).unwrap(), canonical, "{spec}");
             assert_eq!(name(canonical).unwrap(), canonical);
@@ -325,6 +353,11 @@ mod tests {
         assert_eq!(refusal("funnel{d=2.5}"), "funnel{d}: expected a whole number from 2 to 4096, got 2.5");
         assert_eq!(refusal("two-modes{mass=1}"), "two-modes{mass}: expected a number between 0 and 1, got 1");
         assert_eq!(refusal("moons{noise=1,noise=2}"), "moons{noise}: expected the key once, got twice");
+        for digits in ["[2,2]", "[]", "[10]", "[2.5]", "2"] {
+            let e = refusal(&format!("glyphs{{digits={digits}}}"));
+            assert!(e.starts_with("glyphs{digits}: expected distinct digits in brackets"), "{e}");
+        }
+        assert!(refusal("glyphs{masses=[1,-1]}").contains("numbers above 0 in brackets"));
         for malformed in ["moons{noise", "moons{noise}", "moons{noise=1}x"] {
             assert!(refusal(malformed).contains("name{key=value,…}"), "{malformed}: {}", refusal(malformed));
         }

@@ -89,13 +89,37 @@ fn a_gaussian_tells_its_own_data_from_others() -> Check {
     trainer.step()?;
     let (same, far) = (open("moons", &options)?, open("gaussians8{radius=40}", &options)?);
     let report = detect(trainer.model(), own.as_ref(), &[same.as_ref(), far.as_ref()], 800, 1, &mut |_| ())?;
-    let [again, other, uniform] = &report.detections[..] else { return Err("three".into()) };
+    let [again, other, shuffled, uniform] = &report.detections[..] else { return Err("four".into()) };
     // The same rows under the same name: chance.
     assert!((again.auroc.value - 0.5).abs() < 1e-12, "{again:?}");
     assert!(other.auroc.value > 0.99, "{other:?}");
+    // A Gaussian of moons knows their correlation, though little else.
+    assert!(shuffled.dataset == MARGINALS && shuffled.auroc.value > 0.5, "{shuffled:?}");
     assert!(uniform.dataset == UNIFORM && uniform.auroc.value > 0.5 && uniform.n_out == 800, "{uniform:?}");
+    let columns = report.measurements();
+    assert!(columns[1].0 == "auroc gaussians8{radius=40}" && columns[1].1.value == Some(other.auroc.value));
     let glyphs = open("glyphs{size=14}", &options)?;
     let e = detect(trainer.model(), own.as_ref(), &[glyphs.as_ref()], 10, 1, &mut |_| ()).err();
     assert!(e.ok_or("accepted")?.to_string().contains("glyphs"));
+    Ok(())
+}
+
+/// Every column holds the values it held, and rows are no longer together.
+#[test]
+fn shuffled_marginals_keep_every_column() -> Check {
+    let x = Noise::new(1).normal((40, 1, 2, 3), genzoo_core::DType::F32, &Device::Cpu)?;
+    let shuffled = marginals(&Batch::of(x.clone()), &mut Noise::new(2))?.x;
+    assert_eq!(shuffled.dims(), x.dims());
+    let columns = |x: &Tensor| -> Result<Vec<Vec<f64>>> {
+        let values = rows::host(x)?;
+        Ok((0..6).map(|j| values.iter().skip(j).step_by(6).copied().collect()).collect())
+    };
+    let (before, after) = (columns(&x)?, columns(&shuffled)?);
+    for (mut a, mut b) in before.into_iter().zip(after) {
+        assert_ne!(a, b);
+        a.sort_by(f64::total_cmp);
+        b.sort_by(f64::total_cmp);
+        assert_eq!(a, b);
+    }
     Ok(())
 }

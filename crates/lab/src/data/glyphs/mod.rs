@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 use genzoo_core::{Batch, DataSpec, Dataset, Noise, Result, Split};
 use rayon::prelude::*;
 
+use super::classes::{self, Choice};
 use super::epochs::Epochs;
 use super::pixels::{self, Pixels};
 use super::{
@@ -42,6 +43,8 @@ pub(super) static GLYPHS: DatasetEntry = DatasetEntry {
             accepts: Accepts::OneOf(pixels::SPACES),
             meaning: "of the pixels",
         },
+        classes::DIGITS,
+        classes::MASSES,
     ],
     presets: &[],
     open: |arguments, options| Ok(Box::new(Glyphs::new(arguments, options)?)),
@@ -53,12 +56,15 @@ const TEST: u64 = 10_000;
 
 struct Glyphs {
     name: String,
-    full_name: String,
+    /// What defines the rows, in words.
+    definition: String,
     spec: DataSpec,
     size: usize,
     noise: Noise,
     pixels: Pixels,
     epochs: Epochs,
+    /// The items that each split serves, if not all.
+    chosen: Option<[Vec<u32>; 3]>,
     /// What has been drawn so far, by split and item.
     drawn: [Vec<OnceLock<Box<[u8]>>>; 3],
 }
@@ -69,12 +75,28 @@ impl Glyphs {
         let space = pixels::space(arguments.word("space")?)?;
         let noise = Noise::new(options.seed).fork("data").fork("glyphs");
         let pixels = Pixels::new(&format!("glyphs{size}"), space, [1, size, size], &noise);
+        let word = arguments.word("space")?;
+        let mut definition = format!("genzoo glyphs 1: glyphs{{size={size},space={word}}}");
+        let (mut lengths, mut chosen) = ([TRAIN, VALIDATION, TEST], None);
+        if let Some(choice) = Choice::read(arguments)? {
+            definition = format!("{definition} {}", choice.words());
+            let of = |split: Split, n: u64| {
+                let items: Vec<u32> = (0..n as u32).collect();
+                choice.of(&items, |item| digit(item.into()), ("glyphs", split))
+            };
+            let items =
+                [of(Split::Train, TRAIN)?, of(Split::Validation, VALIDATION)?, of(Split::Test, TEST)?];
+            lengths = [0, 1, 2].map(|i| items[i].len() as u64);
+            chosen = Some(items);
+        }
+        let [train, validation, test] = lengths;
         Ok(Self {
             name: arguments.name(),
-            full_name: arguments.full_name(),
+            definition,
             spec: pixels.spec(Some(10)),
             size,
-            epochs: Epochs::new(&noise, TRAIN, VALIDATION, TEST),
+            epochs: Epochs::new(&noise, train, validation, test),
+            chosen,
             noise,
             pixels,
             drawn: [TRAIN, VALIDATION, TEST].map(|n| (0..n).map(|_| OnceLock::new()).collect()),
@@ -82,11 +104,7 @@ impl Glyphs {
     }
 
     fn cache(&self, split: Split) -> &[OnceLock<Box<[u8]>>] {
-        &self.drawn[match split {
-            Split::Train => 0,
-            Split::Validation => 1,
-            Split::Test => 2,
-        }]
+        &self.drawn[split as usize]
     }
 }
 
@@ -114,7 +132,10 @@ impl Dataset for Glyphs {
     }
 
     fn rows(&self, split: Split, rows: Range<u64>) -> Result<Batch> {
-        let items = self.epochs.items(split, rows.clone())?;
+        let mut items = self.epochs.items(split, rows.clone())?;
+        if let Some(chosen) = &self.chosen {
+            items.iter_mut().for_each(|i| *i = u64::from(chosen[split as usize][*i as usize]));
+        }
         let (noise, cache) = (self.noise.fork(split_name(split)), self.cache(split));
         let mut bytes = vec![0u8; items.len() * self.size * self.size];
         bytes.par_chunks_exact_mut(self.size * self.size).zip(&items).for_each(|(out, &item)| {
@@ -127,11 +148,14 @@ impl Dataset for Glyphs {
     }
 
     fn class_shares(&self) -> Option<Vec<f64>> {
-        Some(vec![0.1; 10])
+        let Some([train, ..]) = &self.chosen else { return Some(vec![0.1; 10]) };
+        let share =
+            |d: u32| train.iter().filter(|i| digit((**i).into()) == d).count() as f64 / train.len() as f64;
+        Some((0..10).map(share).collect())
     }
 
     fn sha256(&self) -> String {
-        generator_sha256(&format!("genzoo glyphs 1: {}", self.full_name))
+        generator_sha256(&self.definition)
     }
 }
 

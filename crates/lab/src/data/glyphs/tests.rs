@@ -136,3 +136,31 @@ fn random_rows_are_distinct_and_not_the_first() {
     let toy = open("moons", &OpenOptions::default()).unwrap();
     assert_eq!(random_rows(&*toy, Split::Test, 50, &mut Noise::new(3)).unwrap().x.dims(), [50, 2]);
 }
+
+/// Some classes in some shares: the rows are those of the whole set, the shares are exact in every split.
+#[test]
+fn classes_are_chosen_in_exact_shares() {
+    let spec = "glyphs{size=8,digits=[2,3,6],masses=[4,2,1]}";
+    let (some, whole) = (glyphs(spec, 0), glyphs("glyphs{size=8}", 0));
+    assert_eq!(some.name(), spec);
+    assert_ne!(some.sha256(), whole.sha256());
+    let bytes = |b: &Batch| values(b).iter().map(|x| (256.0 * x).floor() as u8).collect::<Vec<_>>();
+    for (split, of_two) in [(Split::Train, 6000), (Split::Validation, 500), (Split::Test, 1000)] {
+        let n = some.len(split).unwrap();
+        assert_eq!(n, of_two * 7 / 4);
+        if split == Split::Test {
+            let rows = some.rows(split, 0..n).unwrap();
+            let mut count = [0; 10];
+            labels(&rows).iter().for_each(|&l| count[l as usize] += 1);
+            assert_eq!((count[2], count[3], count[6]), (1000, 500, 250));
+            let all = bytes(&whole.rows(split, 0..10_000).unwrap());
+            let drawings: std::collections::HashSet<_> = all.chunks(64).collect();
+            assert!(bytes(&rows).chunks(64).all(|drawing| drawings.contains(drawing)));
+        }
+    }
+    let shares = some.class_shares().unwrap();
+    assert_eq!(shares.iter().sum::<f64>(), 1.0);
+    assert_eq!((shares[2], shares[3], shares[6]), (4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0));
+    let e = open("glyphs{digits=[2,3],masses=[1]}", &OpenOptions::default()).err().unwrap().to_string();
+    assert!(e.contains("one mass for each of the digits [2,3]"), "{e}");
+}

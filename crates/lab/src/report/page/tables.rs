@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::machine_word;
 use crate::metrics;
+use crate::ood::PREFIX;
 use crate::report::format::{bytes, count, fixed, plus_minus, printable, seconds, short, significant};
 use crate::report::section::{
     self, Section, cell, distance, excess, family, floor_cell, heading, is_reference, steps_per_second,
@@ -141,7 +142,10 @@ impl<'s, 'a> Columns<'s, 'a> {
     fn metric(&mut self, name: &str, best: Option<usize>) {
         let section = self.section;
         let scale = section.scale(name);
-        let known = metrics::find(name).map_or(String::new(), |m| m.summary.to_string());
+        let known = match name.strip_prefix(PREFIX) {
+            Some(other) => format!("area under the ROC curve, own test rows against {other}"),
+            None => metrics::find(name).map_or(String::new(), |m| m.summary.to_string()),
+        };
         let factor = if scale == 1.0 { "" } else { ", in thousandths" };
         let better = self.all.iter().find_map(|s| Some(s.row.metric(name)?.better));
         let higher = better == Some(Better::Higher);
@@ -190,11 +194,16 @@ pub(super) fn seeds(section: &Section<'_>, s: &Summary<'_>) -> Option<String> {
     }
 }
 
+/// The metrics of samples, without those that tell the model's own rows from others.
+fn of_samples(section: &Section<'_>) -> Vec<String> {
+    section.metrics().into_iter().filter(|n| !n.starts_with(PREFIX)).collect()
+}
+
 /// How good: likelihood and the first metrics of the samples.
 pub(super) fn quality(section: &Section<'_>) -> Table {
     let mut t = Columns::of(section, &section.all);
     t.likelihood(section.first());
-    for name in section.metrics().iter().take(METRICS) {
+    for name in of_samples(section).iter().take(METRICS) {
         t.metric(name, section.best(name));
     }
     t.table(true)
@@ -203,9 +212,17 @@ pub(super) fn quality(section: &Section<'_>) -> Table {
 /// All metrics of the samples, if they are more than the first table holds.
 pub(super) fn every_metric(section: &Section<'_>) -> Option<Table> {
     let mut t = Columns::of(section, &section.all);
-    let names = section.metrics();
+    let names = of_samples(section);
     names.iter().for_each(|name| t.metric(name, section.best(name)));
     (names.len() > METRICS).then(|| t.table(false))
+}
+
+/// How well each model tells its own rows from others, if that was asked.
+pub(super) fn told_apart(section: &Section<'_>) -> Option<Table> {
+    let mut t = Columns::of(section, &section.all);
+    let names: Vec<String> = section.metrics().into_iter().filter(|n| n.starts_with(PREFIX)).collect();
+    names.iter().for_each(|name| t.metric(name, section.best(name)));
+    (!names.is_empty()).then(|| t.table(false))
 }
 
 /// The rows of the seeds, below the mean of each model, if a model has several.
@@ -217,7 +234,7 @@ pub(super) fn every_seed(section: &Section<'_>) -> Option<Table> {
     }
     let mut t = Columns::of(section, &all);
     t.likelihood(None);
-    section.metrics().iter().take(METRICS).for_each(|name| t.metric(name, None));
+    of_samples(section).iter().take(METRICS).for_each(|name| t.metric(name, None));
     let of_nll = |s: &Summary<'_>| named_errors(s.likelihoods().next()?.1, 1.0);
     t.add(
         ("errors of the NLL".into(), "standard errors of the mean, by name".into()),

@@ -92,6 +92,9 @@ fn defaults(spec: &DataSpec) -> Table {
             warmup = 50
             clip = 500.0
             ema = 0.99
+            [train.main]
+            lr = 1e-3
+            clip = 10.0
         };
     }
     toml! {

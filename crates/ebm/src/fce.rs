@@ -18,7 +18,7 @@
 //! once the energy is good; or `likelihood`, a step up in `E_data log q`, which does not depend on the energy at all.
 //!
 //! Source: Gao, Nijkamp, Kingma, Xu, Dai & Wu (2020), "Flow contrastive estimation of energy-based models",
-//! arXiv:1912.00589, Eq. 9–11. There the flow starts from a trained one; here it starts as a normal law fitted to the data.
+//! arXiv:1912.00589. There the flow starts from a trained one; here it starts as a normal law fitted to the data.
 
 use genzoo_core::capability::Energy;
 use genzoo_core::math::log_standard_normal;

@@ -350,7 +350,7 @@ impl Energy for NeuralEnergy {
 }
 
 /// Data as vectors of `d` numbers: every dimension, pixels too, has its own statistics.
-fn flat(d: usize, spec: &DataSpec) -> DataSpec {
+pub(crate) fn flat(d: usize, spec: &DataSpec) -> DataSpec {
     DataSpec { shape: vec![d], ..spec.clone() }
 }
 

@@ -127,6 +127,10 @@ impl Network {
             };
             return Ok(Self::Vector(net, c.gain));
         };
+        if let Some(other) = table.get("network").and_then(|v| v.as_str()).filter(|n| *n != "mlp") {
+            let want = "\"mlp\": whole images have a convolutional net; other ones need model.principal";
+            return Err(Error::config("model.network", want, other));
+        }
         let net = ConvEncoder::potential(&sizes(table, shape, 1)?, &params.group("main"))?;
         Ok(Self::Image(net, shape))
     }

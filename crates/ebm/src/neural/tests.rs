@@ -249,5 +249,14 @@ fn residual_energies_are_energies() -> Check {
         return Err("'conv' is accepted".into());
     };
     assert!(error.to_string().contains("residual"), "{error}");
+    // Whole images have no perceptron to choose.
+    let mut table = with_energy(&images(6), Table::new());
+    let Some(Value::Table(of_images)) = table.get_mut("model") else { return Err("a table".into()) };
+    of_images.extend(toml! { network = "residual" });
+    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
+    let Err(error) = NeuralEnergy::new(of_images, &images(6), params) else {
+        return Err("'residual' is accepted for whole images".into());
+    };
+    assert!(error.to_string().contains("model.principal"), "{error}");
     Ok(())
 }

@@ -9,6 +9,8 @@ use genzoo_core::math::sum_event;
 use genzoo_core::{DType, DataSpec, PixelMap, Result, Standardizer, StateDict, Stream, Tensor};
 use genzoo_numerics::rows;
 
+use crate::neural::flat;
+
 /// Smallest deviation by which a pixel's logit is divided: one that never varied may vary in the next row.
 const LEAST_DEVIATION: f64 = 0.1;
 
@@ -21,16 +23,11 @@ pub(super) struct Chart {
     spec: DataSpec,
 }
 
-/// The data as vectors: every dimension, pixels too, has its own statistics.
-fn flat(spec: &DataSpec) -> DataSpec {
-    DataSpec { shape: vec![spec.dims()], ..spec.clone() }
-}
-
 impl Chart {
     /// The chart that only takes logits, until [`Chart::fit`] or [`Chart::load`].
     pub(super) fn new(spec: &DataSpec, alpha: f64) -> Result<Self> {
         let pixels = spec.image().map(|_| PixelMap::logit(alpha)).transpose()?;
-        Ok(Self { pixels, scaling: Standardizer::identity(&flat(spec))?, spec: spec.clone() })
+        Ok(Self { pixels, scaling: Standardizer::identity(&flat(spec.dims(), spec))?, spec: spec.clone() })
     }
 
     /// Takes mean and deviation of every dimension from the first rows.
@@ -44,7 +41,7 @@ impl Chart {
             None if v > 1e-12 => v.sqrt(),
             None => 1.0,
         });
-        self.scaling = Standardizer::new(mean.to_vec1()?, sd.collect(), &flat(&self.spec))?;
+        self.scaling = Standardizer::new(mean.to_vec1()?, sd.collect(), &flat(self.spec.dims(), &self.spec))?;
         Ok(())
     }
 
@@ -90,7 +87,7 @@ impl Chart {
     }
 
     pub(super) fn load(&mut self, state: &StateDict) -> Result<()> {
-        self.scaling = Standardizer::load(state, &flat(&self.spec))?;
+        self.scaling = Standardizer::load(state, &flat(self.spec.dims(), &self.spec))?;
         Ok(())
     }
 }

@@ -20,7 +20,7 @@
 //! model starts as its flow, and stays normalisable whatever `f` learns as long as it is bounded below on the flow's draws.
 //!
 //! Source: Nijkamp, Gao, Sountsov, Vasudevan, Pang, Zhu & Wu (2022), "MCMC should mix: learning energy-based model with
-//! neural transport latent space MCMC", arXiv:2006.06897, Eq. 4–9; Hoffman et al. (2019), arXiv:1903.03704, for chains in
+//! neural transport latent space MCMC", arXiv:2006.06897; Hoffman et al. (2019), arXiv:1903.03704, for chains in
 //! the latent. There the flow is trained beforehand; here flow and energy learn side by side, in turns, and each
 //! update of the energy sees the flow as it then is. Moves are Metropolis-adjusted.
 
@@ -42,9 +42,9 @@ use latent::{Latent, LatentLangevin, SAMPLERS};
 use serde::Deserialize;
 use toml::toml;
 
-use crate::neural::Network;
 use crate::neural::density::{self, LogZ};
 use crate::neural::health;
+use crate::neural::{Network, flat};
 use crate::pcd;
 use crate::pcd::walkers::Walkers;
 
@@ -212,7 +212,7 @@ impl NeuralTransport {
         let config: pcd::Config = config::read(table, "model")?;
         config.check()?;
         let walkers = Walkers::new(dims, 1.0, &config, &params, noise)?;
-        let seen = Standardizer::identity(&DataSpec { shape: vec![dims], ..spec.clone() })?;
+        let seen = Standardizer::identity(&flat(dims, spec))?;
         let chart = Chart::new(spec, c.alpha)?;
         Ok(Self { spec: spec.clone(), params, chart, flow, network, seen, config, walkers })
     }

@@ -11,7 +11,7 @@ use genzoo_kernels::optim::{AdamStep, adam, ema};
 use genzoo_kernels::{
     Activation, Conv, act, attention, batch_norm, bce_with_logits_rows, conv2d, conv2d_input_grad,
     conv2d_weight_grad, gaussian_rows, group_norm, inverse, layer_norm, linear, log_sum_exp, max_pool2d,
-    resize_bilinear, runtime, softmax, sum_over, sum_rows, upsample2,
+    resize_bilinear, runtime, sin, softmax, sum_over, sum_rows, upsample2,
 };
 
 #[global_allocator]
@@ -88,6 +88,7 @@ fn elements(c: &mut Criterion) {
     for f in [Activation::Silu, Activation::Tanh, Activation::Gelu, Activation::Softplus] {
         time(c, &f.to_string(), floats(2 * n), || act(&image, f));
     }
+    time(c, "sin", floats(2 * n), || sin(&image));
     time(c, "group_norm", floats(2 * n), || group_norm(&image, 8, &channels, &channels, 1e-5, true));
     time(c, "batch_norm", floats(2 * n), || Ok(batch_norm(&image, &channels, &channels, 1e-5)?.y));
     time(c, "layer_norm", floats(2 * n), || layer_norm(&rows, &pixels, &pixels, 1e-5));
@@ -114,6 +115,10 @@ fn elements(c: &mut Criterion) {
     let v = v.sqr().unwrap_or_else(|e| panic!("{e}"));
     time(c, "adam", floats(7 << 20), || adam(&w, &g, &m, &v, &step).map(|()| w.clone()));
     time(c, "ema", floats(3 << 20), || ema(&m, &w, 0.999).map(|()| m.clone()));
+    time(c, "uniform noise", floats(1 << 20), || {
+        let drawn = Noise::new(0).uniform(1 << 20, DType::F32, &Device::Cpu);
+        drawn.map_err(candle_core::Error::wrap)
+    });
     time(c, "normal noise", floats(1 << 20), || {
         let drawn = Noise::new(0).normal(1 << 20, DType::F32, &Device::Cpu);
         drawn.map_err(candle_core::Error::wrap)

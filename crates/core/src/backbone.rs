@@ -184,7 +184,7 @@ fn fine(x: &Tensor, t: &Tensor, exponents: &[f64]) -> Result<Tensor> {
         let frequency = n.exp2() * std::f64::consts::PI;
         let fade = (t.sqr()? * (-frequency * frequency / 8.0))?.exp()?.reshape(((), 1, 1, 1))?;
         let angle = (x * frequency)?;
-        for wave in [angle.sin()?, angle.cos()?] {
+        for wave in [genzoo_kernels::sin(&angle)?, genzoo_kernels::cos(&angle)?] {
             channels.push(wave.broadcast_mul(&fade)?);
         }
     }

@@ -62,18 +62,13 @@ impl Noise {
         make: impl Fn(usize, &[u32], &mut [T]) + Sync,
     ) -> Vec<T> {
         // Whole pairs.
-        const BLOCK: usize = 512;
+        const BLOCK: usize = 2048;
         let (key, start) = (self.key, self.position);
         self.position += n as u64;
         let mut out = vec![T::default(); n];
         genzoo_kernels::fill_blocks(&mut out, BLOCK, |at, out| {
-            let mut rng = ChaCha8Rng::from_seed(key);
-            rng.set_word_pos(u128::from(start + at as u64));
-            let (mut bytes, mut words) = ([0u8; 4 * BLOCK], [0u32; BLOCK]);
-            rng.fill_bytes(&mut bytes[..4 * out.len()]);
-            for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *word = u32::from_le_bytes(*bytes);
-            }
+            let mut words = [0u32; BLOCK];
+            keystream(&key, start + at as u64, &mut words[..out.len()]);
             make(at, &words[..out.len()], out);
         });
         out
@@ -88,21 +83,16 @@ impl Noise {
     ///
     /// An odd `n` leaves the second half of its last pair unused, so draws always start on an even word.
     pub fn normals(&mut self, n: usize) -> Vec<f64> {
-        self.box_muller(n, |z| z)
+        self.pairs(n, genzoo_kernels::normals_f64)
     }
 
-    fn box_muller<T: Copy + Default + Send>(
+    /// `n` numbers that `make` makes in pairs of pairs of words.
+    fn pairs<T: Copy + Default + Send>(
         &mut self,
         n: usize,
-        convert: impl Fn(f64) -> T + Sync,
+        make: impl Fn(&[u32], &mut [T]) + Sync,
     ) -> Vec<T> {
-        let mut out = self.draw(n + n % 2, |_, words, out| {
-            for (pair, out) in words.as_chunks::<2>().0.iter().zip(out.as_chunks_mut::<2>().0) {
-                let radius = (-2.0 * open_unit(pair[0]).ln()).sqrt();
-                let (sin, cos) = (std::f64::consts::TAU * open_unit(pair[1])).sin_cos();
-                *out = [convert(radius * cos), convert(radius * sin)];
-            }
-        });
+        let mut out = self.draw(n + n % 2, |_, words, out| make(words, out));
         out.truncate(n);
         out
     }
@@ -146,7 +136,7 @@ impl Noise {
     pub fn normal(&mut self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         if dtype == DType::F32 {
-            let v = self.box_muller(shape.elem_count(), |z| z as f32);
+            let v = self.pairs(shape.elem_count(), genzoo_kernels::normals_f32);
             return Ok(Tensor::from_vec(v, shape, device)?);
         }
         let v = self.normals(shape.elem_count());
@@ -201,6 +191,16 @@ impl Noise {
     }
 }
 
+/// The words from number `position` on of the ChaCha8 stream of `key`.
+fn keystream(key: &[u8; 32], position: u64, out: &mut [u32]) {
+    if genzoo_kernels::chacha8(key, position, out) {
+        return;
+    }
+    let mut rng = ChaCha8Rng::from_seed(*key);
+    rng.set_word_pos(u128::from(position));
+    out.fill_with(|| rng.next_u32());
+}
+
 fn tensor(v: Vec<f64>, shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
     if dtype == DType::F32 {
         let v: Vec<f32> = v.into_iter().map(|x| x as f32).collect();
@@ -244,6 +244,16 @@ mod tests {
         assert_eq!(all, pieces);
         assert_ne!(all, root.fork("b").words(100));
         assert_ne!(root.at(1).words(4), root.at(2).words(4));
+    }
+
+    #[test]
+    fn words_are_those_of_the_library() {
+        let mut noise = Noise::new(3);
+        let mut rng = ChaCha8Rng::from_seed(noise.key);
+        for n in [3, 500, 7001, 0, 1] {
+            let want: Vec<u32> = (0..n).map(|_| rng.next_u32()).collect();
+            assert_eq!(noise.words(n), want);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! [`avg_pool2d`], [`max_pool2d`], [`resize_bilinear`], [`pad2d`], [`mask`], [`softmax`], [`log_sum_exp`], [`sum_over`],
 //! [`inverse`], [`log_abs_det`] and [`solve`] have derivatives built from themselves. Fused operations ([`linear`],
 //! [`masked_linear`], [`linear_tangents`], [`conv2d`] with an activation, [`residual_block`], [`attention`], [`gate`],
-//! [`gaussian_rows`], norms) switch to such compositions when candle keeps gradient graphs
+//! [`gaussian_rows`], [`sin`], [`cos`], norms) switch to such compositions when candle keeps gradient graphs
 //! (`CANDLE_GRAD_DO_NOT_DETACH`), and refuse rather than return a gradient that is silently incomplete.
 //!
 //! Surprises of candle that this crate works around: `max_pool2d`, `upsample_nearest2d`, `layer_norm` and
@@ -23,6 +23,7 @@ mod attention;
 mod avx512;
 mod batch_norm;
 mod bernoulli;
+mod chacha;
 mod contrast;
 mod conv;
 mod gate;
@@ -35,6 +36,7 @@ mod mask;
 mod masked_linear;
 mod matrix;
 mod norm;
+mod normal;
 pub mod optim;
 mod pad;
 mod plain;
@@ -50,11 +52,13 @@ mod simd;
 mod small;
 mod support;
 mod tangents;
+mod waves;
 
 pub use activation::{Activation, act, act_curvature, act_grad};
 pub use attention::attention;
 pub use batch_norm::{BatchNormed, batch_norm};
 pub use bernoulli::ones_below;
+pub use chacha::chacha8;
 pub use contrast::contrast;
 pub use conv::{Conv, conv_transpose2d, conv2d, conv2d_input_grad, conv2d_weight_grad};
 pub use gate::gate;
@@ -66,6 +70,7 @@ pub use loss::{bce_with_logits, bce_with_logits_rows};
 pub use mask::mask;
 pub use masked_linear::{Pattern, masked_linear};
 pub use norm::{group_norm, instance_norm, layer_norm};
+pub use normal::{normals_f32, normals_f64};
 pub use pad::{Margins, pad2d};
 pub use pool::{avg_pool2d, max_pool2d};
 pub use reduce::{log_sum_exp, log_sum_exp_over, softmax, sum_over, sum_rows};
@@ -75,3 +80,4 @@ pub use resize::{pixel_shuffle, pixel_unshuffle, resize_bilinear};
 pub use small::{inverse, log_abs_det, solve};
 pub use support::fill_blocks;
 pub use tangents::linear_tangents;
+pub use waves::{cos, sin};

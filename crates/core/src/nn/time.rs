@@ -20,5 +20,5 @@ pub fn sinusoidal(t: &Tensor, size: usize) -> Result<Tensor> {
         (0..half).map(|i| FASTEST.powf(i as f64 / (half.max(2) - 1) as f64)).collect();
     let frequencies = Tensor::from_vec(frequencies, (1, half), t.device())?.to_dtype(t.dtype())?;
     let angles = t.reshape((b, 1))?.broadcast_mul(&frequencies)?;
-    Tensor::cat(&[angles.sin()?, angles.cos()?], 1)
+    Tensor::cat(&[genzoo_kernels::sin(&angles)?, genzoo_kernels::cos(&angles)?], 1)
 }

@@ -110,6 +110,8 @@ fn curves() -> Vec<Case> {
             &t[1],
             Activation::Gelu
         )),
+        case!("sin", [[[3, 4]]], [[40_000]], |t| sin(&(&t[0] * 2.5)?)),
+        case!("cos", [[[3, 4]]], [[40_000]], |t| cos(&(&t[0] * 2.5)?)),
         case!("gate", [[[2, 4, 3]], [[3, 2]]], [[4, 32, 400]], |t| gate(&t[0])),
         case!("mask", [[[2, 3]]], [[200, 300]], |t| {
             let m = tensor(t[0].dims(), 5).to_dtype(t[0].dtype())?;

@@ -32,12 +32,15 @@ pub(crate) mod density;
 pub(crate) mod health;
 pub(crate) mod langevin;
 mod network;
+pub(crate) mod recipe;
 pub(crate) mod restart;
 mod statistics;
 
 pub(crate) use network::{Landscape, Network, activation, confining};
 pub(crate) use statistics::Statistics;
 
+use crate::settings::{not_negative, positive};
+use coordinates::Coordinates;
 use genzoo_core::capability::Energy;
 use genzoo_core::nn::spectral_bound;
 use genzoo_core::{
@@ -45,9 +48,6 @@ use genzoo_core::{
     config,
 };
 use serde::Deserialize;
-use toml::{Value, toml};
-
-use coordinates::Coordinates;
 
 /// The spaces whose data have gradients to follow.
 pub(crate) const SPACES: &[Space] = &[Space::Continuous, Space::U8];
@@ -83,54 +83,6 @@ pub(crate) fn dims(table: &Table, spec: &DataSpec) -> Result<usize> {
     Ok(if principal == 0 { spec.dims() } else { principal })
 }
 
-/// `defaults` of a method, with those of the energy added to its table `[model]`.
-pub(crate) fn with_energy(spec: &DataSpec, mut defaults: Table) -> Table {
-    let energy = if spec.image().is_some() {
-        toml! {
-            channels = [16, 32]
-            principal = 0
-            network = "mlp"
-            hidden = 128
-            layers = 3
-            gain = 1.0
-            activation = "silu"
-            confinement = 1.0
-            smoothing = 0.03
-            norm_limit = 0.0
-        }
-    } else {
-        toml! {
-            network = "mlp"
-            hidden = 128
-            layers = 3
-            gain = 3.0
-            activation = "silu"
-            confinement = 0.5
-            smoothing = 0.0
-            norm_limit = 0.0
-        }
-    };
-    if let Value::Table(model) = defaults.entry("model").or_insert_with(|| Value::Table(Table::new())) {
-        for (key, value) in energy {
-            model.entry(key).or_insert(value);
-        }
-    }
-    defaults
-}
-
-/// `tiny` of a method, with the smallest network worth testing.
-pub(crate) fn with_tiny_energy(spec: &DataSpec, mut tiny: Table) -> Table {
-    let energy = if spec.image().is_some() {
-        toml! { channels = [4, 8] }
-    } else {
-        toml! { hidden = 16 }
-    };
-    if let Value::Table(model) = tiny.entry("model").or_insert_with(|| Value::Table(Table::new())) {
-        model.extend(energy);
-    }
-    tiny
-}
-
 /// The energy, its scaling and its parameters (one group, `main`).
 pub(crate) struct NeuralEnergy {
     spec: DataSpec,
@@ -164,19 +116,9 @@ impl NeuralEnergy {
             ));
         }
         let c: Config = config::read(table, "model")?;
-        if !(c.confinement > 0.0 && c.confinement.is_finite()) {
-            return Err(Error::config(
-                "model.confinement",
-                "a number above 0 (or Z is infinite)",
-                c.confinement,
-            ));
-        }
-        if !(c.smoothing >= 0.0 && c.smoothing.is_finite()) {
-            return Err(Error::config("model.smoothing", "a number ≥ 0", c.smoothing));
-        }
-        if !(c.norm_limit >= 0.0 && c.norm_limit.is_finite()) {
-            return Err(Error::config("model.norm_limit", "a number ≥ 0 (0 for none)", c.norm_limit));
-        }
+        positive("confinement", c.confinement)?;
+        not_negative("smoothing", c.smoothing)?;
+        not_negative("norm_limit", c.norm_limit)?;
         if c.principal > 0 && !matches!(network, Network::Vector(..)) {
             let want = "0: this energy is of whole images";
             return Err(Error::config("model.principal", want, c.principal));

@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::dims;
 use super::statistics::Statistics;
+use crate::settings::{count, positive};
 
 /// Every convolution of the energies of images halves the image.
 pub(super) const STRIDE: usize = 2;
@@ -110,14 +111,9 @@ impl Network {
         let d = dims(table, spec)?;
         let Some(shape) = spec.image().filter(|_| d == spec.dims()) else {
             let c: Vector = config::read(table, "model")?;
-            for (key, value) in [("hidden", c.hidden), ("layers", c.layers)] {
-                if value == 0 || value > 1 << 14 {
-                    return Err(Error::config(format!("model.{key}"), "an integer from 1 to 16384", value));
-                }
-            }
-            if !(c.gain > 0.0 && c.gain.is_finite()) {
-                return Err(Error::config("model.gain", "a number above 0", c.gain));
-            }
+            count("hidden", c.hidden, 1 << 14)?;
+            count("layers", c.layers, 1 << 14)?;
+            positive("gain", c.gain)?;
             // It starts at zero: the model starts as its base.
             let (act, vb) = (activation(&c.activation)?, params.group("main"));
             let net = match c.network.as_str() {

@@ -1,87 +1,29 @@
 use super::*;
+use crate::support::{Check, derivatives_agree, images, mean, shake, vectors};
 use genzoo_core::nn::Differentiable;
-use genzoo_core::{Dataset, Density, Device, Split, Standardizer};
+use genzoo_core::{Density, Device, Standardizer};
 use genzoo_numerics::mcmc::Chains;
 use genzoo_numerics::rows;
 use genzoo_testkit::{Tol, assert_close};
-use std::ops::Range;
+use toml::toml;
 
-pub(crate) type Check = std::result::Result<(), Box<dyn std::error::Error>>;
-
-pub(crate) fn vectors(d: usize) -> DataSpec {
-    DataSpec { shape: vec![d], space: Space::Continuous, classes: None, range: None }
-}
-
-pub(crate) fn images(size: usize) -> DataSpec {
-    DataSpec { shape: vec![1, size, size], space: Space::U8, classes: None, range: Some((0.0, 1.0)) }
-}
-
-/// Vectors: halves of the rows around ±2 in the first dimension, everything of deviation 0.7. Images: uniform.
-pub(crate) struct Data(pub(crate) DataSpec);
-
-impl Dataset for Data {
-    fn name(&self) -> &str {
-        "test"
-    }
-    fn spec(&self) -> &DataSpec {
-        &self.0
-    }
-    fn len(&self, _: Split) -> Option<u64> {
-        None
-    }
-    fn sha256(&self) -> String {
-        String::new()
-    }
-    fn rows(&self, _: Split, rows: Range<u64>) -> Result<Batch> {
-        let d = self.0.dims();
-        let mut values = Vec::new();
-        for i in rows.clone() {
-            let mut noise = Noise::new(11).at(i);
-            let side = if i % 2 == 0 { 2.0 } else { -2.0 };
-            let row = if self.0.image().is_some() {
-                noise.uniforms(d)
-            } else {
-                noise.normals(d).iter().map(|z| 0.7 * z).collect()
-            };
-            values.extend(row.iter().enumerate().map(|(j, v)| {
-                let shift = if j == 0 && d > 1 { side } else { 0.0 };
-                (v + shift) as f32
-            }));
-        }
-        let n = (rows.end - rows.start) as usize;
-        let mut batch = Batch::of(Tensor::from_vec(values, self.0.batch_shape(n), &Device::Cpu)?);
-        batch.rows = rows;
-        Ok(batch)
-    }
+/// An energy in f64 as it starts, with some settings of its own.
+fn energy(spec: &DataSpec, sets: Table) -> Result<NeuralEnergy> {
+    let mut table: Table =
+        config::get(&recipe::defaults(spec, Table::new(), Table::new()), "model", "recipe")?;
+    table.extend(sets);
+    NeuralEnergy::new(&table, spec, ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu))
 }
 
 /// An energy in f64 whose weights are all random: a landscape with some relief.
 fn random(spec: &DataSpec, strength: f64) -> Result<NeuralEnergy> {
-    let mut table = with_energy(spec, Table::new());
-    for (section, over) in with_tiny_energy(spec, Table::new()) {
-        if let (Some(Value::Table(own)), Value::Table(over)) = (table.get_mut(&section), over) {
-            own.extend(over);
-        }
-    }
-    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-    let mut energy = NeuralEnergy::new(&config::get(&table, "model", "recipe")?, spec, params)?;
-    for (i, (_, var)) in energy.params.entries().into_iter().enumerate() {
-        let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
-        var.set(&(var.as_detached_tensor() + (change * strength)?)?)?;
-    }
+    let mut energy = energy(spec, toml! { channels = [4, 8] hidden = 16 })?;
+    shake(&energy.params, strength)?;
     let d = spec.dims();
     let (mean, sd) = ((0..d).map(|i| 0.3 * i as f64), (0..d).map(|i| 0.5 + 0.2 * i as f64));
     energy.coordinates =
         Coordinates::standardised(Standardizer::new(mean.collect(), sd.collect(), &flat(d, spec))?);
     Ok(energy)
-}
-
-/// Mean and standard error.
-pub(crate) fn mean(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (mean, (variance / n).sqrt())
 }
 
 #[test]
@@ -182,16 +124,8 @@ fn limited_norms_limit_the_slope() -> Check {
     for (spec, sets, layers) in
         [(vectors(3), toml! { norm_limit = 0.8 }, 4), (images(6), toml! { norm_limit = 0.8 }, 3)]
     {
-        let mut table = with_energy(&spec, Table::new());
-        let Some(Value::Table(model)) = table.get_mut("model") else { return Err("a table".into()) };
-        model.extend(sets);
-        let model = model.clone();
-        let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-        let energy = NeuralEnergy::new(&model, &spec, params)?;
-        for (i, (_, var)) in energy.params.entries().into_iter().enumerate() {
-            let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
-            var.set(&(var.as_detached_tensor() + (change * 2.0)?)?)?;
-        }
+        let energy = energy(&spec, sets)?;
+        shake(&energy.params, 2.0)?;
         let gain = if spec.image().is_some() { 2.0 } else { 3.0 }; // images enter as 2x − 1
         let allowed = gain * limit.powi(layers) * steepest.powi(layers - 1);
         let pairs = |seed: u64| -> Result<(Tensor, Tensor)> {
@@ -218,45 +152,21 @@ fn limited_norms_limit_the_slope() -> Check {
 #[test]
 fn residual_energies_are_energies() -> Check {
     let spec = vectors(3);
-    let mut table = with_energy(&spec, Table::new());
-    let Some(Value::Table(model)) = table.get_mut("model") else { return Err("a table".into()) };
-    model.extend(toml! { network = "residual" hidden = 8 layers = 2 });
-    let model = model.clone();
-    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-    let energy = NeuralEnergy::new(&model, &spec, params)?;
+    let energy = energy(&spec, toml! { network = "residual" hidden = 8 layers = 2 })?;
     let u = Noise::new(1).normal((5, 3), DType::F64, &Device::Cpu)?;
     assert_close(&energy.learned(&u)?, [0.0; 5], Tol::EQUAL);
-    for (i, (_, var)) in energy.params.entries().into_iter().enumerate() {
-        let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
-        var.set(&(var.as_detached_tensor() + (change * 0.3)?)?)?;
+    shake(&energy.params, 0.3)?;
+    derivatives_agree(&energy.tracked(), &u)?;
+    Ok(())
+}
+
+/// The networks that there are, and none that there are not.
+#[test]
+fn unknown_networks_are_refused() -> Check {
+    for (spec, name, want) in [(vectors(3), "conv", "residual"), (images(6), "residual", "model.principal")] {
+        let network = Table::from_iter([("network".to_string(), name.into())]);
+        let error = energy(&spec, network).err().ok_or("accepted")?;
+        assert!(error.to_string().contains(want), "{error}");
     }
-    let v = Noise::new(2).normal_like(&u)?;
-    let (landscape, h) = (energy.tracked(), 1e-4);
-    let at = |by: f64| -> Result<Vec<f64>> { rows::host(&landscape.energy(&(&u + (&v * by)?)?)?) };
-    let (up, here, down) = (at(h)?, at(0.0)?, at(-h)?);
-    let slope: Vec<f64> = up.iter().zip(&down).map(|(a, b)| (a - b) / (2.0 * h)).collect();
-    let bend: Vec<f64> = (0..5).map(|i| (up[i] - 2.0 * here[i] + down[i]) / (h * h)).collect();
-    let gradient = landscape.energy_and_gradient(&u)?.1;
-    assert_close(&(gradient * &v)?.sum(1)?, &slope, Tol { abs: 1e-5, rel: 1e-5 });
-    let jet = crate::sampling_free::Potential::jet(&landscape, &u, &v)?;
-    assert_close(&jet.first, &slope, Tol { abs: 1e-5, rel: 1e-5 });
-    assert_close(&jet.curvature()?, &bend, Tol { abs: 1e-4, rel: 1e-4 });
-    let unknown = toml! { network = "conv" };
-    let mut wrong = model;
-    wrong.extend(unknown);
-    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-    let Err(error) = NeuralEnergy::new(&wrong, &spec, params) else {
-        return Err("'conv' is accepted".into());
-    };
-    assert!(error.to_string().contains("residual"), "{error}");
-    // Whole images have no perceptron to choose.
-    let mut table = with_energy(&images(6), Table::new());
-    let Some(Value::Table(of_images)) = table.get_mut("model") else { return Err("a table".into()) };
-    of_images.extend(toml! { network = "residual" });
-    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-    let Err(error) = NeuralEnergy::new(of_images, &images(6), params) else {
-        return Err("'residual' is accepted for whole images".into());
-    };
-    assert!(error.to_string().contains("model.principal"), "{error}");
     Ok(())
 }

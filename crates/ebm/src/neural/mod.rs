@@ -8,11 +8,11 @@
 //! |-----------|----------------|----------------------------------------------------------------------|
 //! | `x`       | `(b, event…)`  | data; for images of bytes `x̃ = (k + u)/256`                          |
 //! | `u`       | `(b, D)`       | standardised data, flat: statistics of the train rows per dimension   |
-//! | `f`       | `(b,)`         | the network: a perceptron of `u`, or a convolutional net of the image |
+//! | `f`       | `(b,)`         | the network: a perceptron of `u`, or a convolutional net of the image, plain or residual |
 //! | `κ`       |                | confinement: `f` grows at most linearly, so `Z` is finite             |
 //!
 //! The base is the law of the confinement alone, `N(0, I/κ)`: a Gaussian fitted to the data and widened by `1/√κ`.
-//! Perceptrons end in zeros, so there `p` starts as the base and draws of the base are exact draws of the first model.
+//! Perceptrons and residual nets end in zeros, so there `p` starts as the base and draws of the base are exact draws of the first model.
 //!
 //! For images a model may learn data with Gaussian noise of standard deviation `smoothing` added: bytes have directions
 //! without any spread, in which an energy would have to be infinitely steep. Likelihoods are those of this model at
@@ -20,8 +20,9 @@
 //! all other directions are Gaussian ([`coordinates`]): few dimensions, in which chains mix and weights live long.
 //!
 //! `norm_limit = λ > 0` keeps the operator norm of every layer at most λ: after each update a layer above it is scaled
-//! back, so that `f` cannot become steeper than `gain · λ^layers` times the slope of its activations. The bound of the
-//! norm is a proven one ([`spectral_bound`]), where power iteration would give an estimate from below.
+//! back, so that `f` cannot become steeper than `gain · λ^layers` times the slope of its activations ([`residual`] says what
+//! its blocks come to). The bound of the norm is a proven one ([`spectral_bound`]), where power iteration would give an
+//! estimate from below; that of a convolution is the bound of its windows, times the root of how many overlap.
 //!
 //! Sources: Carbone, "Hitchhiker's guide on energy-based models", Assumption 2.1 (confinement); Miyato et al. (2018),
 //! arXiv:1802.05957, for spectral norms, which it divides by inside the network; Gouk et al. (2021), arXiv:1804.04368,
@@ -33,6 +34,7 @@ pub(crate) mod health;
 pub(crate) mod langevin;
 mod network;
 pub(crate) mod recipe;
+mod residual;
 pub(crate) mod restart;
 mod statistics;
 
@@ -154,7 +156,8 @@ impl NeuralEnergy {
             let norm = match *weight.dims() {
                 // Every pixel is seen through as many windows as overlap there.
                 [outputs, _, height, width] => {
-                    let windows = height.div_ceil(network::STRIDE) * width.div_ceil(network::STRIDE);
+                    let stride = self.network.stride(&name);
+                    let windows = height.div_ceil(stride) * width.div_ceil(stride);
                     spectral_bound(&weight.reshape((outputs, ()))?)? * (windows as f64).sqrt()
                 }
                 _ => spectral_bound(&weight)?,

@@ -26,13 +26,14 @@ fn every_model_keeps_the_contract() {
     };
     let failed: Vec<String> = genzoo_kernels::runtime::run(|| {
         genzoo::models()
-            .chain([&residual])
+            .copied()
+            .chain([residual])
             .flat_map(|entry| {
-                let verdicts = check::run(entry, &mut |_| ());
+                let verdicts = check::run(&entry, &mut |_| ());
                 verdicts
                     .into_iter()
                     .filter(|v| !v.passed)
-                    .map(|v| format!("{}: {} on {}: {}", entry.info.name, v.law, v.data, v.detail))
+                    .map(move |v| format!("{}: {} on {}: {}", entry.info.name, v.law, v.data, v.detail))
             })
             .collect()
     })

@@ -50,6 +50,8 @@ mod simd;
 mod small;
 mod support;
 mod tangents;
+mod vector;
+mod winograd;
 
 pub use activation::{Activation, act, act_curvature, act_grad};
 pub use attention::attention;

@@ -20,14 +20,15 @@
 //! fall with σ while the signal does, cancels between the two.
 
 use genzoo_core::{
-    DataSpec, Entry, Error, Family, ModelInfo, Noise, ParamStore, Result, Scalars, Table, Tensor, config,
+    DataSpec, Entry, Family, ModelInfo, Noise, ParamStore, Result, Scalars, Table, Tensor, config,
 };
 use genzoo_numerics::rows;
 use serde::Deserialize;
 use toml::toml;
 
-use crate::neural::SPACES;
+use crate::neural::{SPACES, recipe};
 use crate::sampling_free::{self, Method, Potential, number};
+use crate::settings::positive;
 
 /// Denoising score matching in the registry.
 pub const ENTRY: Entry =
@@ -35,7 +36,7 @@ pub const ENTRY: Entry =
 
 fn defaults(spec: &DataSpec) -> Table {
     let own = if spec.image().is_some() {
-        toml! { sigma = 0.3 smoothing = 0.03 }
+        toml! { sigma = 0.3 }
     } else {
         toml! { sigma = 0.05 }
     };
@@ -43,7 +44,7 @@ fn defaults(spec: &DataSpec) -> Table {
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    sampling_free::tiny(spec, Table::new())
+    recipe::tiny(spec, Table::new())
 }
 
 /// The loss J at scale σ.
@@ -74,9 +75,7 @@ impl Method for Denoising {
 
     fn new(table: &Table, _: &DataSpec, _: &ParamStore) -> Result<Self> {
         let method: Self = config::read(table, "model")?;
-        if !(method.sigma > 0.0 && method.sigma.is_finite()) {
-            return Err(Error::config("model.sigma", "a number above 0", method.sigma));
-        }
+        positive("sigma", method.sigma)?;
         Ok(method)
     }
 

@@ -22,14 +22,15 @@
 
 use genzoo_core::math::log_sum_exp;
 use genzoo_core::{
-    DataSpec, Entry, Error, Family, ModelInfo, Noise, ParamStore, Result, Scalars, Table, Tensor, config,
+    DataSpec, Entry, Family, ModelInfo, Noise, ParamStore, Result, Scalars, Table, Tensor, config,
 };
 use genzoo_numerics::rows;
 use serde::Deserialize;
 use toml::toml;
 
-use crate::neural::SPACES;
+use crate::neural::{SPACES, recipe};
 use crate::sampling_free::{self, Method, Potential, number};
+use crate::settings::{count, not_negative, positive};
 
 /// Energy discrepancy in the registry.
 pub const ENTRY: Entry = Entry {
@@ -50,7 +51,7 @@ fn defaults(spec: &DataSpec) -> Table {
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    sampling_free::tiny(spec, toml! { neighbours = 4 })
+    recipe::tiny(spec, toml! { neighbours = 4 })
 }
 
 /// The loss.
@@ -90,15 +91,9 @@ impl Method for Discrepancy {
 
     fn new(table: &Table, _: &DataSpec, _: &ParamStore) -> Result<Self> {
         let m: Self = config::read(table, "model")?;
-        if !(m.time > 0.0 && m.time.is_finite()) {
-            return Err(Error::config("model.time", "a number above 0", m.time));
-        }
-        if m.neighbours == 0 || m.neighbours > 4096 {
-            return Err(Error::config("model.neighbours", "an integer from 1 to 4096", m.neighbours));
-        }
-        if !(m.stabilisation >= 0.0 && m.stabilisation.is_finite()) {
-            return Err(Error::config("model.stabilisation", "a number ≥ 0", m.stabilisation));
-        }
+        positive("time", m.time)?;
+        count("neighbours", m.neighbours, 4096)?;
+        not_negative("stabilisation", m.stabilisation)?;
         Ok(m)
     }
 

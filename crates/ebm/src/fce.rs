@@ -31,8 +31,9 @@ use serde::Deserialize;
 use toml::toml;
 
 use crate::nce::{LEARNED, LearnedLogZ, classification};
-use crate::neural::{Landscape, NeuralEnergy};
+use crate::neural::{Landscape, NeuralEnergy, recipe};
 use crate::sampling_free::{self, Method, Potential, number};
+use crate::settings::{count, rule};
 
 /// Flow-contrastive estimation in the registry.
 pub const ENTRY: Entry = Entry {
@@ -56,7 +57,7 @@ fn defaults(spec: &DataSpec) -> Table {
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    sampling_free::tiny(spec, toml! { couplings = 2 noise_hidden = 8 })
+    recipe::tiny(spec, toml! { couplings = 2 noise_hidden = 8 })
 }
 
 /// What moves the flow.
@@ -126,17 +127,16 @@ impl Method for FlowContrast {
 
     fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
         let config: Config = config::read(table, "model")?;
-        let rule = |ok: bool, key: &str, want: &str, got: String| {
-            if ok { Ok(()) } else { Err(Error::config(format!("model.{key}"), want, got)) }
-        };
         let c = &config;
-        rule((1..=4096).contains(&c.ratio), "ratio", "an integer from 1 to 4096", c.ratio.to_string())?;
-        for (key, value) in
-            [("couplings", c.couplings), ("noise_hidden", c.noise_hidden), ("noise_layers", c.noise_layers)]
-        {
-            rule((1..=4096).contains(&value), key, "an integer from 1 to 4096", value.to_string())?;
+        for (key, value) in [
+            ("ratio", c.ratio),
+            ("couplings", c.couplings),
+            ("noise_hidden", c.noise_hidden),
+            ("noise_layers", c.noise_layers),
+        ] {
+            count(key, value, 4096)?;
         }
-        rule(c.bound > 0.0 && c.bound <= 20.0, "bound", "a number in (0, 20]", c.bound.to_string())?;
+        rule(c.bound > 0.0 && c.bound <= 20.0, "bound", "a number in (0, 20]", c.bound)?;
         let dims = crate::neural::dims(table, spec)?;
         if dims < 2 {
             return Err(Error::Unsupported(

@@ -17,9 +17,12 @@ mod neural;
 pub mod pcd;
 pub mod rbm;
 mod sampling_free;
+mod settings;
 pub mod short_run;
 pub mod sm;
 pub mod studies;
+#[cfg(test)]
+mod support;
 pub mod transport;
 mod two_modes;
 

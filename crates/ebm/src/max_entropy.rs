@@ -22,39 +22,24 @@
 //! filters). In De Bortoli's slides the sign of the gradient is that of the likelihood, not of the loss.
 
 use genzoo_core::{
-    Batch, Capabilities, DType, DataSpec, Density, DensityInfo, Entry, Error, Family, Model, ModelInfo,
-    Noise, ParamStore, Result, Sampler, SamplerInfo, Scalars, StateDict, Stream, Table, Tensor, Turn, Update,
-    config,
+    Batch, DType, DataSpec, Entry, Error, Family, ModelInfo, Noise, ParamStore, Result, Scalars, StateDict,
+    Stream, Table, Tensor, config,
 };
 use genzoo_numerics::rows;
 use serde::Deserialize;
 use toml::Value;
 
 use crate::neural::{Network, NeuralEnergy, SPACES, Statistics};
-use crate::pcd::{self, Pcd};
+use crate::pcd::{self, Addition};
+use crate::settings::{count, positive, rule};
 
 /// The maximum-entropy model in the registry.
-pub const ENTRY: Entry = Entry {
-    info: INFO,
-    spaces: SPACES,
-    defaults,
-    tiny,
-    build: |table, build| {
-        let params = ParamStore::new(&build.noise, DType::F32, build.device);
-        Ok(Box::new(MaxEntropy::new(table, build.spec, params, &build.noise)?))
-    },
-};
-
-const INFO: ModelInfo = ModelInfo {
-    name: "max-entropy",
-    family: Family::Ebm,
-    summary: "the maximum-entropy model of given statistics, of data or of one example",
-    citation: "Jaynes (1957); De Bortoli et al. (2019), SSVM",
-};
+pub const ENTRY: Entry =
+    Entry { info: MaxEntropy::INFO, spaces: SPACES, defaults, tiny, build: pcd::build::<MaxEntropy> };
 
 /// The recipe of `pcd` without its network, with the statistics.
 fn defaults(spec: &DataSpec) -> Table {
-    let mut table = (pcd::ENTRY.defaults)(spec);
+    let mut table = pcd::defaults(spec);
     if let Some(Value::Table(model)) = table.get_mut("model") {
         for key in ["network", "hidden", "layers", "channels", "activation", "norm_limit"] {
             model.remove(key);
@@ -70,7 +55,7 @@ fn defaults(spec: &DataSpec) -> Table {
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    let mut table = (pcd::ENTRY.tiny)(spec);
+    let mut table = pcd::tiny(spec);
     if let Some(Value::Table(model)) = table.get_mut("model") {
         for key in ["hidden", "channels"] {
             model.remove(key);
@@ -97,9 +82,8 @@ struct Config {
     gain: f64,
 }
 
-/// Multipliers of fixed statistics, and walkers.
-pub struct MaxEntropy {
-    pcd: Pcd,
+/// Multipliers of fixed statistics.
+pub(crate) struct MaxEntropy {
     config: Config,
     statistics: Statistics,
     /// The random weights of the statistics.
@@ -109,123 +93,80 @@ pub struct MaxEntropy {
 }
 
 impl MaxEntropy {
-    /// Draws the statistics for data of this kind from the complete table `[model]`.
-    ///
-    /// # Errors
-    /// Names the setting that cannot work; refuses binary data, which have no gradient to follow.
-    pub fn new(table: &Table, spec: &DataSpec, params: ParamStore, noise: &Noise) -> Result<Self> {
+    /// Mean statistics of rows `u`, `(K,)`.
+    fn mean_of(&self, energy: &NeuralEnergy, u: &Tensor) -> Result<Tensor> {
+        Ok(self.statistics.values(energy.coordinates().scaling(), u)?.mean(0)?)
+    }
+}
+
+impl Addition for MaxEntropy {
+    const INFO: ModelInfo = ModelInfo {
+        name: "max-entropy",
+        family: Family::Ebm,
+        summary: "the maximum-entropy model of given statistics, of data or of one example",
+        citation: "Jaynes (1957); De Bortoli et al. (2019), SSVM",
+    };
+
+    fn new(table: &Table, spec: &DataSpec, params: &ParamStore, noise: &Noise) -> Result<(Self, Network)> {
         let config: Config = config::read(table, "model")?;
-        if !(1..=1 << 14).contains(&config.statistics) {
-            return Err(Error::config("model.statistics", "an integer from 1 to 16384", config.statistics));
-        }
-        if config.examples > 1 << 16 {
-            return Err(Error::config("model.examples", "an integer up to 65536", config.examples));
-        }
-        if !(config.gain > 0.0 && config.gain.is_finite()) {
-            return Err(Error::config("model.gain", "a number above 0", config.gain));
-        }
+        count("statistics", config.statistics, 1 << 14)?;
+        rule(config.examples <= 1 << 16, "examples", "an integer up to 65536", config.examples)?;
+        positive("gain", config.gain)?;
         let fixed = ParamStore::new(&noise.fork("statistics"), params.dtype(), params.device());
         let at_most = config.constraint == Constraint::AtMost;
         let sizes = (config.statistics, config.gain);
-        let statistics = Statistics::new(spec, sizes, at_most, &fixed, &params)?;
-        let network = Network::Statistics(statistics.clone());
-        let energy = NeuralEnergy::with(network, table, spec, params)?;
+        let statistics = Statistics::new(spec, sizes, at_most, &fixed, params)?;
         let examples = match config.examples {
             0 => None,
             n => Some(Tensor::zeros(spec.batch_shape(n), DType::F32, fixed.device())?),
         };
-        Ok(Self { pcd: Pcd::around(energy, table, noise)?, config, statistics, fixed, examples })
+        let network = Network::Statistics(statistics.clone());
+        Ok((Self { config, statistics, fixed, examples }, network))
     }
 
-    /// Mean statistics of rows `u`, `(K,)`.
-    fn mean_of(&self, u: &Tensor) -> Result<Tensor> {
-        Ok(self.statistics.values(self.pcd.energy().coordinates().scaling(), u)?.mean(0)?)
-    }
-}
-
-impl Model for MaxEntropy {
-    fn info(&self) -> &ModelInfo {
-        &INFO
-    }
-
-    fn params(&self) -> &ParamStore {
-        self.pcd.params()
-    }
-
-    fn state(&self) -> Result<StateDict> {
-        let mut state = self.pcd.state()?;
-        state.extend(self.fixed.snapshot()?);
-        state.extend(self.examples.as_ref().map(|x| ("examples".to_string(), x.clone())));
-        Ok(state)
-    }
-
-    fn set_state(&mut self, mut state: StateDict) -> Result<()> {
-        if let Some(examples) = &mut self.examples {
-            let saved = state.remove("examples");
-            let saved = saved.ok_or_else(|| Error::data("model state", "a tensor 'examples'", "none"))?;
-            if saved.dims() != examples.dims() {
-                let (want, got) = (format!("{:?}", examples.dims()), format!("{:?}", saved.dims()));
-                return Err(Error::data("examples", want, got));
-            }
-            *examples = saved;
-        }
-        let names: Vec<String> = self.fixed.entries().into_iter().map(|(n, _)| n).collect();
-        let fixed = names.into_iter().filter_map(|n| state.remove(&n).map(|t| (n, t))).collect();
-        self.fixed.load(&fixed)?;
-        self.pcd.set_state(state)
-    }
-
-    fn prepare(&mut self, stream: &mut dyn Stream, noise: &mut Noise) -> Result<()> {
-        self.pcd.prepare(stream, noise)?;
+    fn prepare(&mut self, stream: &mut dyn Stream) -> Result<()> {
         if self.examples.is_some() {
             self.examples = Some(stream.next(self.config.examples)?.x);
         }
         Ok(())
     }
 
-    fn turns(&self, step: u64) -> Vec<Turn> {
-        self.pcd.turns(step)
+    fn state(&self) -> Result<StateDict> {
+        let mut state = self.fixed.snapshot()?;
+        state.extend(self.examples.as_ref().map(|x| ("examples".to_string(), x.clone())));
+        Ok(state)
     }
 
-    fn update(&mut self, turn: &Turn, batch: &Batch, noise: &mut Noise) -> Result<Update> {
-        let batch = match &self.examples {
-            Some(x) => Batch::of(x.clone()),
-            None => batch.clone(),
-        };
-        let data = self.pcd.energy().standardise(&batch, &mut noise.fork("matched"))?;
-        let gap = (self.mean_of(&data)? - self.mean_of(self.pcd.walkers())?)?;
-        let mismatch = rows::host(&gap.sqr()?.mean_all()?)?.iter().sum::<f64>().sqrt();
-        match self.pcd.update(turn, &batch, noise)? {
-            Update::Minimise { loss, mut log } => {
-                log.push(("mismatch", mismatch));
-                Ok(Update::Minimise { loss, log })
+    fn set_state(&mut self, state: &StateDict) -> Result<()> {
+        if let Some(examples) = &mut self.examples {
+            let saved = state.get("examples");
+            let saved = saved.ok_or_else(|| Error::data("model state", "a tensor 'examples'", "none"))?;
+            if saved.dims() != examples.dims() {
+                let (want, got) = (format!("{:?}", examples.dims()), format!("{:?}", saved.dims()));
+                return Err(Error::data("examples", want, got));
             }
-            other => Ok(other),
+            *examples = saved.clone();
         }
+        let names = self.fixed.entries().into_iter().map(|(n, _)| n);
+        let fixed = names.filter_map(|n| state.get(&n).map(|t| (n, t.clone()))).collect();
+        self.fixed.load(&fixed)
     }
 
-    fn after(&mut self, turn: &Turn, noise: &mut Noise) -> Result<Scalars> {
-        self.pcd.after(turn, noise)
+    fn data(&self, batch: &Batch) -> Batch {
+        self.examples.as_ref().map_or_else(|| batch.clone(), |x| Batch::of(x.clone()))
     }
 
-    fn samplers(&self) -> &[SamplerInfo] {
-        self.pcd.samplers()
-    }
-
-    fn sampler(&self, name: &str, options: &Table) -> Result<Box<dyn Sampler + '_>> {
-        self.pcd.sampler(name, options)
-    }
-
-    fn densities(&self) -> &[DensityInfo] {
-        self.pcd.densities()
-    }
-
-    fn density(&self, name: &str, options: &Table, noise: &mut Noise) -> Result<Box<dyn Density + '_>> {
-        self.pcd.density(name, options, noise)
-    }
-
-    fn capabilities(&self) -> Capabilities<'_> {
-        self.pcd.capabilities()
+    fn also(
+        &self,
+        energy: &NeuralEnergy,
+        walkers: &Tensor,
+        batch: &Batch,
+        noise: &mut Noise,
+    ) -> Result<(Option<Tensor>, Scalars)> {
+        let data = energy.standardise(batch, &mut noise.fork("matched"))?;
+        let gap = (self.mean_of(energy, &data)? - self.mean_of(energy, walkers)?)?;
+        let mismatch = rows::host(&gap.sqr()?.mean_all()?)?.iter().sum::<f64>().sqrt();
+        Ok((None, vec![("mismatch", mismatch)]))
     }
 }
 

@@ -38,8 +38,9 @@ use serde::Deserialize;
 use toml::toml;
 
 use crate::neural::langevin::{self, GAIN, TARGET_ACCEPTANCE};
-use crate::neural::{Landscape, Network, NeuralEnergy, activation};
+use crate::neural::{Landscape, Network, NeuralEnergy, activation, recipe};
 use crate::sampling_free::{self, Method, Potential, number};
+use crate::settings::{count, positive, rule};
 
 /// Multi-scale denoising score matching in the registry.
 pub const ENTRY: Entry = Entry {
@@ -64,7 +65,7 @@ fn defaults(spec: &DataSpec) -> Table {
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    sampling_free::tiny(spec, Table::new())
+    recipe::tiny(spec, Table::new())
 }
 
 const SAMPLERS: &[SamplerInfo] = &[
@@ -164,22 +165,12 @@ impl Method for MultiScale {
 
     fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
         let config: Config = config::read(table, "model")?;
-        let rule = |ok: bool, key: &str, want: &str, got: f64| {
-            if ok { Ok(()) } else { Err(Error::config(format!("model.{key}"), want, got)) }
-        };
-        rule(
-            config.sigma_min > 0.0 && config.sigma_min.is_finite(),
-            "sigma_min",
-            "a number above 0",
-            config.sigma_min,
-        )?;
+        positive("sigma_min", config.sigma_min)?;
         let wider = config.sigma_max > config.sigma_min && config.sigma_max.is_finite();
         rule(wider, "sigma_max", "a number above sigma_min", config.sigma_max)?;
-        let sizes = [config.hidden, config.layers, config.time_features];
-        if sizes.iter().any(|s| !(1..=1 << 14).contains(s)) {
-            let want = "integers from 1 to 16384 for hidden, layers and time_features";
-            return Err(Error::config("model", want, format!("{sizes:?}")));
-        }
+        count("hidden", config.hidden, 1 << 14)?;
+        count("layers", config.layers, 1 << 14)?;
+        count("time_features", config.time_features, 1 << 14)?;
         let net = TimeMlp::potential(
             TimeMlpConfig {
                 inputs: spec.dims(),

@@ -33,8 +33,9 @@ use serde::Deserialize;
 use toml::toml;
 
 use crate::neural::density::{LogZ, Normalised};
-use crate::neural::{self, NeuralEnergy, SPACES};
+use crate::neural::{self, NeuralEnergy, SPACES, recipe};
 use crate::sampling_free::{self, Method, Potential, number};
+use crate::settings::{count, positive, rule};
 
 /// Noise-contrastive estimation in the registry.
 pub const ENTRY: Entry =
@@ -56,7 +57,7 @@ fn defaults(spec: &DataSpec) -> Table {
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    sampling_free::tiny(spec, toml! { centres = 16 })
+    recipe::tiny(spec, toml! { centres = 16 })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -181,29 +182,11 @@ impl Method for Contrast {
 
     fn new(table: &Table, spec: &DataSpec, params: &ParamStore) -> Result<Self> {
         let config: Config = config::read(table, "model")?;
-        let rule = |ok: bool, key: &str, want: &str, got: String| {
-            if ok { Ok(()) } else { Err(Error::config(format!("model.{key}"), want, got)) }
-        };
-        let count = 1..=4096;
-        rule(count.contains(&config.ratio), "ratio", "an integer from 1 to 4096", config.ratio.to_string())?;
-        rule(
-            count.contains(&config.centres),
-            "centres",
-            "an integer from 1 to 4096",
-            config.centres.to_string(),
-        )?;
-        rule(
-            config.width > 0.0 && config.width.is_finite(),
-            "width",
-            "a number above 0",
-            config.width.to_string(),
-        )?;
-        rule(
-            config.base_share > 0.0 && config.base_share < 1.0,
-            "base_share",
-            "a number between 0 and 1, both excluded",
-            config.base_share.to_string(),
-        )?;
+        count("ratio", config.ratio, 4096)?;
+        count("centres", config.centres, 4096)?;
+        positive("width", config.width)?;
+        let inside = config.base_share > 0.0 && config.base_share < 1.0;
+        rule(inside, "base_share", "a number between 0 and 1, both excluded", config.base_share)?;
         let dims = neural::dims(table, spec)?;
         let log_z = LearnedLogZ::new(dims, config.confinement, params)?;
         let centres = Tensor::zeros((config.centres, dims), params.dtype(), params.device())?;

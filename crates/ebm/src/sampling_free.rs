@@ -9,17 +9,15 @@
 //! Losses see a [`Potential`], an energy whose values, slopes and curvatures are ordinary graphs over its weights; so
 //! they can be judged on energies of one parameter as well.
 
+use crate::neural::density::{self, Normalised};
+use crate::neural::langevin::{self, Langevin, Legacy};
+use crate::neural::{Landscape, Network, NeuralEnergy, recipe};
 use genzoo_core::capability::Energy;
 use genzoo_core::nn::Jet;
 use genzoo_core::{
     Batch, Build, Capabilities, DType, DataSpec, Density, DensityInfo, Error, Model, ModelInfo, Noise,
     ParamStore, Result, Sampler, SamplerInfo, Scalars, StateDict, Stream, Table, Tensor, Turn, Update,
 };
-use toml::Value;
-
-use crate::neural::density::{self, Normalised};
-use crate::neural::langevin::{self, Langevin, Legacy};
-use crate::neural::{Landscape, Network, NeuralEnergy, with_energy, with_tiny_energy};
 
 /// An energy in training: values and gradients are graphs over its weights, and so are second derivatives.
 pub(crate) trait Potential: Energy {
@@ -152,26 +150,17 @@ impl<M: Method> SamplingFree<M> {
     }
 }
 
-/// The defaults of a method: its own keys `[model]` beside the energy's, and the training of all of them.
+/// The defaults of a method: its own keys of `[model]` beside the energy's.
 pub(crate) fn defaults(spec: &DataSpec, own: Table) -> Table {
-    let train = if spec.image().is_some() {
-        toml::toml! { batch = 64 lr = 1e-3 schedule = "cosine" clip = 10.0 ema = 0.99 }
-    } else {
-        toml::toml! { batch = 512 lr = 5e-3 schedule = "cosine" clip = 10.0 ema = 0.99 }
-    };
-    sections(with_energy(spec, sections(Table::new(), "model", own)), "train", train)
-}
-
-/// The tiny instance of a method.
-pub(crate) fn tiny(spec: &DataSpec, own: Table) -> Table {
-    let batch = if spec.image().is_some() { 8 } else { 64 };
-    let train = Table::from_iter([("batch".to_string(), Value::Integer(batch))]);
-    sections(with_tiny_energy(spec, sections(Table::new(), "model", own)), "train", train)
-}
-
-fn sections(mut table: Table, name: &str, section: Table) -> Table {
-    table.insert(name.to_string(), Value::Table(section));
-    table
+    recipe::defaults(
+        spec,
+        own,
+        if spec.image().is_some() {
+            Table::new()
+        } else {
+            toml::toml! { lr = 5e-3 }
+        },
+    )
 }
 
 impl<M: Method> Model for SamplingFree<M> {

@@ -38,8 +38,9 @@ use genzoo_numerics::rows;
 use serde::Deserialize;
 use toml::toml;
 
-use crate::neural::{SPACES, activation};
+use crate::neural::{SPACES, activation, recipe};
 use crate::sampling_free::{self, Method, Potential, number};
+use crate::settings::{count, positive};
 
 /// Score matching in the registry.
 pub const ENTRY: Entry = Entry {
@@ -60,7 +61,7 @@ fn defaults(spec: &DataSpec) -> Table {
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    sampling_free::tiny(spec, Table::new())
+    recipe::tiny(spec, Table::new())
 }
 
 /// How the Laplacian is found.
@@ -148,12 +149,8 @@ impl Method for ScoreMatching {
 
     fn new(table: &Table, spec: &DataSpec, _: &ParamStore) -> Result<Self> {
         let method: Self = config::read(table, "model")?;
-        if method.slices == 0 || method.slices > 4096 {
-            return Err(Error::config("model.slices", "an integer from 1 to 4096", method.slices));
-        }
-        if !(method.difference > 0.0 && method.difference.is_finite()) {
-            return Err(Error::config("model.difference", "a number above 0", method.difference));
-        }
+        count("slices", method.slices, 4096)?;
+        positive("difference", method.difference)?;
         if matches!(activation(&method.activation)?, Activation::Relu | Activation::LeakyRelu(_)) {
             let want = "a smooth one: score matching asks for second derivatives";
             return Err(Error::config("model.activation", want, method.activation));

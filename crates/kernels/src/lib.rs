@@ -53,6 +53,8 @@ mod small;
 mod support;
 mod tangents;
 mod waves;
+mod vector;
+mod winograd;
 
 pub use activation::{Activation, act, act_curvature, act_grad};
 pub use attention::attention;

@@ -21,8 +21,25 @@ pub(crate) enum Level {
 }
 
 pub(crate) fn level() -> Level {
+    #[cfg(test)]
+    if let Some(level) = AT_MOST.get() {
+        return level;
+    }
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(detect)
+}
+
+#[cfg(test)]
+thread_local! {
+    static AT_MOST: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs `f` as on a processor of this level, one that this one has; threads that `f` begins see their own.
+#[cfg(test)]
+pub(crate) fn at_most(level: Level, f: impl FnOnce()) {
+    AT_MOST.set(Some(level));
+    f();
+    AT_MOST.set(None);
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -30,7 +30,8 @@ use serde::Deserialize;
 use toml::toml;
 
 use crate::neural::langevin::{self, GAIN, Langevin, Legacy, TARGET_ACCEPTANCE};
-use crate::neural::{NeuralEnergy, SPACES, density, with_energy, with_tiny_energy};
+use crate::neural::{NeuralEnergy, SPACES, density, recipe};
+use crate::settings::{at_least_one, not_negative, positive};
 
 /// Contrastive divergence in the registry.
 pub const ENTRY: Entry = Entry {
@@ -53,54 +54,15 @@ const INFO: ModelInfo = ModelInfo {
 
 fn defaults(spec: &DataSpec) -> Table {
     let own = if spec.image().is_some() {
-        toml! {
-            [model]
-            kernel = "mala"
-            moves = 20
-            step = 0.02
-            regularisation = 1e-4
-            [train]
-            batch = 64
-            lr = 1e-3
-            schedule = "cosine"
-            clip = 10.0
-            ema = 0.99
-        }
+        toml! { kernel = "mala" moves = 20 step = 0.02 regularisation = 1e-4 }
     } else {
-        toml! {
-            [model]
-            kernel = "mala"
-            moves = 4
-            step = 0.05
-            regularisation = 1e-4
-            [train]
-            batch = 512
-            lr = 1e-2
-            schedule = "cosine"
-            clip = 10.0
-            ema = 0.99
-        }
+        toml! { kernel = "mala" moves = 4 step = 0.05 regularisation = 1e-4 }
     };
-    with_energy(spec, own)
+    recipe::defaults(spec, own, Table::new())
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    let own = if spec.image().is_some() {
-        toml! {
-            [model]
-            moves = 2
-            [train]
-            batch = 8
-        }
-    } else {
-        toml! {
-            [model]
-            moves = 2
-            [train]
-            batch = 64
-        }
-    };
-    with_tiny_energy(spec, own)
+    recipe::tiny(spec, toml! { moves = 2 })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -120,16 +82,9 @@ struct Config {
 
 impl Config {
     fn check(&self) -> Result<()> {
-        if self.moves == 0 {
-            return Err(Error::config("model.moves", "an integer ≥ 1", self.moves));
-        }
-        if !(self.step > 0.0 && self.step.is_finite()) {
-            return Err(Error::config("model.step", "a number above 0", self.step));
-        }
-        if !(self.regularisation >= 0.0 && self.regularisation.is_finite()) {
-            return Err(Error::config("model.regularisation", "a number ≥ 0", self.regularisation));
-        }
-        Ok(())
+        at_least_one("moves", self.moves)?;
+        positive("step", self.step)?;
+        not_negative("regularisation", self.regularisation)
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::neural::tests::{Check, mean};
 use crate::sampling_free::tests::Quartic;
+use crate::support::{Check, mean};
 use candle_core::Device;
 use genzoo_testkit::{Tol, assert_close};
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::neural::tests::{Check, Data, mean, vectors};
-use crate::sampling_free::tests::{Quartic, random, recipe, trained};
+use crate::sampling_free::tests::{Quartic, random, rests_at_the_truth};
+use crate::support::{Check, Data, built, descends, mean, recipe, refused, trained, vectors};
 use candle_core::{DType, Device};
 use genzoo_core::Dataset;
 use genzoo_core::{Batch, Split};
@@ -41,25 +41,7 @@ fn the_minimum_is_the_normalised_density_for_any_flow() -> Check {
     for (ratio, bent, off) in [(1, false, 0.0), (1, true, 0.0), (4, true, 0.0), (4, true, 0.2)] {
         let (method, params) = contrast(&[&format!("model.ratio={ratio}")], truth + off, bent)?;
         let (_, log_z) = params.of_group("main").into_iter().next().ok_or("a log Z")?;
-        let energy = Quartic::new([1.0 / v, 0.0, 0.0])?;
-        let mut slopes = vec![vec![]; 4];
-        for k in 0..200 {
-            let mut noise = Noise::new(3).at(k);
-            let u = normal(200, v, &mut noise)?;
-            let grads = method.loss(&energy, &u, &mut noise)?.0.backward()?;
-            let mut row = rows::host(grads.get(energy.theta.as_tensor()).ok_or("no gradient")?)?;
-            row.extend(rows::host(grads.get(log_z.as_tensor()).ok_or("no gradient")?)?);
-            slopes.iter_mut().zip(row).for_each(|(s, g)| s.push(g));
-        }
-        if off == 0.0 {
-            for slope in &slopes {
-                let (got, error) = mean(slope);
-                assert_close(got, 0.0, Tol::monte_carlo(error));
-            }
-        } else {
-            let (got, error) = mean(&slopes[3]);
-            assert!(got > 10.0 * error, "{got} ± {error}");
-        }
+        rests_at_the_truth(&method, &log_z, (v, 2), off)?;
     }
     Ok(())
 }
@@ -101,26 +83,7 @@ fn the_flow_descends_the_value() -> Check {
         let model = random::<FlowContrast>(&ENTRY, &vectors(2), &[set], 0.2)?;
         let u = normal(40, 0.7, &mut Noise::new(3))?;
         let loss = || model.method.own_loss(&model.energy.landscape(), &u, &mut Noise::new(9)).map(|l| l.0);
-        let grads = loss()?.backward()?;
-        let vars = model.energy.params().of_group("noise");
-        let directions: Vec<Tensor> = (0..vars.len())
-            .map(|i| Noise::new(13).at(i as u64).normal_like(vars[i].1.as_tensor()))
-            .collect::<Result<_>>()?;
-        let start: Vec<Tensor> =
-            vars.iter().map(|(_, v)| v.as_detached_tensor().copy()).collect::<std::result::Result<_, _>>()?;
-        let mut want = 0.0;
-        for ((name, var), direction) in vars.iter().zip(&directions) {
-            let gradient = grads.get(var.as_tensor()).ok_or_else(|| format!("{name} has no gradient"))?;
-            want += number(&(gradient * direction)?.sum_all()?)?;
-        }
-        let h = 1e-5;
-        let at = |by: f64| -> Result<f64> {
-            for (((_, var), start), direction) in vars.iter().zip(&start).zip(&directions) {
-                var.set(&(start + (direction * by)?)?)?;
-            }
-            number(&loss()?)
-        };
-        assert_close((at(h)? - at(-h)?) / (2.0 * h), want, Tol { abs: 1e-6, rel: 1e-5 });
+        descends(&model.energy.params().of_group("noise"), loss)?;
     }
     Ok(())
 }
@@ -194,22 +157,14 @@ fn two_modes_are_learned_with_their_log_z() -> Check {
 
 #[test]
 fn impossible_settings_are_named() -> Check {
-    for (set, word) in [
+    let settings = [
         ("model.ratio=0", "model.ratio"),
         ("model.couplings=0", "model.couplings"),
         ("model.noise_hidden=0", "model.noise_hidden"),
         ("model.bound=0.0", "model.bound"),
         ("model.noise_loss=none", "`contrast` or `likelihood`"),
-    ] {
-        let table = recipe(&ENTRY, &vectors(2), &[set])?.model;
-        let params = ParamStore::new(&Noise::new(5), DType::F32, &Device::Cpu);
-        let Err(error) = FlowContrast::new(&table, &vectors(2), &params) else {
-            return Err(format!("{set} is accepted").into());
-        };
-        assert!(error.to_string().contains(word), "{set}: {error}");
-    }
-    let table = recipe(&ENTRY, &vectors(1), &[])?.model;
-    let params = ParamStore::new(&Noise::new(5), DType::F32, &Device::Cpu);
-    assert!(FlowContrast::new(&table, &vectors(1), &params).is_err());
+    ];
+    refused(&ENTRY, &vectors(2), &settings)?;
+    assert!(built(&ENTRY, &vectors(1), &[]).is_err());
     Ok(())
 }

@@ -40,7 +40,8 @@ use serde::Deserialize;
 use toml::toml;
 
 use crate::neural::langevin::{self, Langevin, Legacy, Start};
-use crate::neural::{NeuralEnergy, SPACES, density, with_energy, with_tiny_energy};
+use crate::neural::{NeuralEnergy, SPACES, density, recipe};
+use crate::settings::{at_least_one, not_negative, positive, share, windows};
 use walkers::{Moves, Population};
 
 /// Jarzynski-corrected training in the registry.
@@ -71,64 +72,25 @@ const RUNNING: DensityInfo = DensityInfo {
 const LEAST_EFFECTIVE: f64 = 10.0;
 
 fn defaults(spec: &DataSpec) -> Table {
-    let own = if spec.image().is_some() {
-        toml! {
-            [model]
-            kernel = "mala"
-            moves = 10
-            leapfrogs = 5
-            step = 0.02
-            walkers = 256
-            chains = 64
-            resample = 0.5
-            regularisation = 1e-4
-            [train]
-            batch = 64
-            lr = 3e-4
-            schedule = "cosine"
-        }
+    let (own, train) = if spec.image().is_some() {
+        let own = toml! { moves = 10 step = 0.02 walkers = 256 chains = 64 };
+        (own, toml! { lr = 3e-4 clip = 0.0 ema = 0.0 })
     } else {
-        toml! {
-            [model]
-            kernel = "mala"
-            moves = 2
-            leapfrogs = 5
-            step = 0.05
-            walkers = 1024
-            chains = 1024
-            resample = 0.5
-            regularisation = 1e-4
-            [train]
-            batch = 512
-            lr = 3e-3
-            schedule = "cosine"
-            clip = 10.0
-        }
+        let own = toml! { moves = 2 step = 0.05 walkers = 1024 chains = 1024 };
+        (own, toml! { lr = 3e-3 ema = 0.0 })
     };
-    with_energy(spec, own)
+    let mut model = toml! { kernel = "mala" leapfrogs = 5 resample = 0.5 regularisation = 1e-4 };
+    model.extend(own);
+    recipe::defaults(spec, model, train)
 }
 
 fn tiny(spec: &DataSpec) -> Table {
     let own = if spec.image().is_some() {
-        toml! {
-            [model]
-            walkers = 32
-            chains = 16
-            moves = 2
-            [train]
-            batch = 8
-        }
+        toml! { walkers = 32 chains = 16 moves = 2 }
     } else {
-        toml! {
-            [model]
-            walkers = 64
-            chains = 64
-            moves = 2
-            [train]
-            batch = 64
-        }
+        toml! { walkers = 64 chains = 64 moves = 2 }
     };
-    with_tiny_energy(spec, own)
+    recipe::tiny(spec, own)
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -145,25 +107,12 @@ struct Config {
 
 impl Config {
     fn check(&self) -> Result<()> {
-        for (key, value) in [("moves", self.moves), ("leapfrogs", self.leapfrogs), ("chains", self.chains)] {
-            if value == 0 {
-                return Err(Error::config(format!("model.{key}"), "an integer ≥ 1", value));
-            }
-        }
-        if !(self.step > 0.0 && self.step.is_finite()) {
-            return Err(Error::config("model.step", "a number above 0", self.step));
-        }
-        if !(0.0..=1.0).contains(&self.resample) {
-            return Err(Error::config("model.resample", "a share from 0 to 1", self.resample));
-        }
-        if !(self.regularisation >= 0.0 && self.regularisation.is_finite()) {
-            return Err(Error::config("model.regularisation", "a number ≥ 0", self.regularisation));
-        }
-        if self.walkers < self.chains || !self.walkers.is_multiple_of(self.chains) || self.walkers > 1 << 20 {
-            let want = format!("a multiple of chains = {}, at most 1048576", self.chains);
-            return Err(Error::config("model.walkers", want, self.walkers));
-        }
-        Ok(())
+        at_least_one("moves", self.moves)?;
+        at_least_one("leapfrogs", self.leapfrogs)?;
+        positive("step", self.step)?;
+        share("resample", self.resample)?;
+        not_negative("regularisation", self.regularisation)?;
+        windows(self.walkers, self.chains)
     }
 }
 

@@ -1,33 +1,6 @@
 use super::*;
-use crate::neural::tests::{Check, Data, images, mean, vectors};
-use genzoo_core::{Dataset, Device, Draw, Noise, Recipe, Split, Tensor, TrainConfig, Trainer};
-use genzoo_testkit::{Tol, assert_close};
-
-fn recipe(spec: &DataSpec, sets: &[&str]) -> Result<Recipe> {
-    let mut recipe = Recipe::defaults(&ENTRY, spec)?;
-    recipe.overlay(&tiny(spec))?;
-    for set in sets {
-        recipe.set(set)?;
-    }
-    Ok(recipe)
-}
-
-fn build(spec: &DataSpec, sets: &[&str]) -> Result<Jarzynski> {
-    let noise = Noise::new(5);
-    let params = ParamStore::new(&noise, DType::F32, &Device::Cpu);
-    Jarzynski::new(&recipe(spec, sets)?.model, spec, params, &noise)
-}
-
-fn trained<'a>(data: &'a dyn Dataset, sets: &[&str], steps: u64) -> Result<Trainer<'a>> {
-    let model = build(data.spec(), sets)?;
-    let config = TrainConfig::read(&recipe(data.spec(), sets)?.train)?;
-    let mut trainer = Trainer::new(Box::new(model), data, config, &Noise::new(1))?;
-    trainer.set_steps(steps);
-    for _ in 0..steps {
-        trainer.step()?;
-    }
-    Ok(trainer)
-}
+use crate::support::{Check, Data, images, mean, refused, resumes_exactly, trained, vectors};
+use genzoo_core::{Dataset, Device, Draw, Noise, Split, Tensor};
 
 fn log_p(model: &dyn Model, name: &str, x: &Tensor) -> Result<(Vec<f64>, f64)> {
     let info = model.densities().iter().find(|d| d.name == name).ok_or(Error::Unsupported(name.into()))?;
@@ -45,7 +18,7 @@ fn the_running_log_z_is_that_of_the_grid() -> Check {
     for (kernel, chains) in [("mala", 512), ("ula", 512), ("hmc", 512), ("mala", 128), ("ula", 128)] {
         let (kernel, chains) = (format!("model.kernel={kernel}"), format!("model.chains={chains}"));
         let sets = [&kernel, &chains, "model.walkers=512", "model.step=0.02"];
-        let trainer = trained(&data, &sets, 60)?;
+        let trainer = trained(&ENTRY, &data, &sets, 60)?;
         let (grid, _) = log_p(trainer.model(), "quadrature", &x)?;
         let (running, error) = log_p(trainer.model(), "jarzynski", &x)?;
         assert!(error > 0.0 && error < 0.3, "{sets:?}: {error}");
@@ -59,7 +32,7 @@ fn the_running_log_z_is_that_of_the_grid() -> Check {
 #[test]
 fn the_logged_cross_entropy_is_the_truth() -> Check {
     let data = Data(vectors(2));
-    let mut trainer = trained(&data, &["model.walkers=1024", "model.chains=1024"], 150)?;
+    let mut trainer = trained(&ENTRY, &data, &["model.walkers=1024", "model.chains=1024"], 150)?;
     let batch = data.rows(Split::Test, 0..20_000)?;
     let (values, _) = log_p(trainer.model(), "quadrature", &batch.x)?;
     let (truth, error) = mean(&values);
@@ -105,7 +78,7 @@ impl Dataset for Unequal {
 fn masses_of_separate_modes_are_learned() -> Check {
     let data = Unequal(vectors(2));
     let sets = ["model.walkers=1024", "model.chains=1024", "model.hidden=32", "train.batch=256"];
-    let trainer = trained(&data, &sets, 400)?;
+    let trainer = trained(&ENTRY, &data, &sets, 400)?;
     // The density's own mass on the left, by a sum over a grid.
     let n = 160usize;
     let at = |i: usize| -5.0 + (i as f64 + 0.5) * 10.0 / n as f64;
@@ -127,24 +100,10 @@ fn masses_of_separate_modes_are_learned() -> Check {
 #[test]
 fn walkers_resume_exactly() -> Check {
     for spec in [vectors(2), images(8)] {
-        let data = Data(spec);
         let sets =
             ["model.chains=8", "model.walkers=24", "model.kernel=ula", "model.step=0.001", "train.lr=1e-4"];
-        let mut whole = trained(&data, &sets, 4)?;
-        let saved = whole.checkpoint("id")?;
-        let mut resumed = trained(&data, &sets, 0)?;
-        resumed.restore(&saved)?;
-        for _ in 0..4 {
-            whole.step()?;
-            resumed.step()?;
-        }
-        let (a, b) = (whole.model().state()?, resumed.model().state()?);
-        for name in ["walkers.u", "walkers.log_weights", "walkers.numbers"] {
-            assert!(a.contains_key(name));
-        }
-        for (name, tensor) in &a {
-            assert_close(tensor, &b[name], Tol::EQUAL);
-        }
+        let holds = ["walkers.u", "walkers.log_weights", "walkers.numbers"];
+        resumes_exactly(&ENTRY, &Data(spec), &sets, &holds)?;
     }
     Ok(())
 }
@@ -158,7 +117,7 @@ fn weights_that_collapse_end_the_run_with_a_remedy() -> Check {
         .filter_map(|lr| {
             let lr = format!("train.lr={lr}");
             let sets = [&lr, "train.clip=0", "model.walkers=256", "model.chains=256"];
-            trained(&data, &sets, 50).err().map(|e| e.to_string())
+            trained(&ENTRY, &data, &sets, 50).err().map(|e| e.to_string())
         })
         .collect();
     assert!(ends.iter().all(|e| e.contains("jarzynski diverged at step")), "{ends:?}");
@@ -169,7 +128,7 @@ fn weights_that_collapse_end_the_run_with_a_remedy() -> Check {
 
 #[test]
 fn impossible_settings_are_named() -> Check {
-    for (set, word) in [
+    let settings = [
         ("model.moves=0", "model.moves"),
         ("model.leapfrogs=0", "model.leapfrogs"),
         ("model.step=0", "model.step"),
@@ -177,9 +136,6 @@ fn impossible_settings_are_named() -> Check {
         ("model.chains=48", "model.walkers"),
         ("model.regularisation=-1", "model.regularisation"),
         ("model.kernel=gibbs", "hmc"),
-    ] {
-        let e = build(&vectors(2), &[set]).err().ok_or("accepted")?.to_string();
-        assert!(e.contains(word), "{set}: {e}");
-    }
-    Ok(())
+    ];
+    refused(&ENTRY, &vectors(2), &settings)
 }

@@ -1,7 +1,8 @@
 use super::*;
-use crate::neural::tests::{Check, images, vectors};
+use crate::pcd::Pcd;
+use crate::support::{Check, derivatives_agree, images, recipe, trained, vectors};
 use genzoo_core::capability::Energy;
-use genzoo_core::{Dataset, Device, Recipe, Split, TrainConfig, Trainer};
+use genzoo_core::{Dataset, Device, Model, Split};
 use genzoo_numerics::rows;
 use genzoo_testkit::{Tol, assert_close};
 use std::ops::Range;
@@ -47,11 +48,10 @@ impl Dataset for Halves {
     }
 }
 
-fn build(spec: &DataSpec, dtype: DType) -> Result<Jem> {
-    let mut recipe = Recipe::defaults(&ENTRY, spec)?;
-    recipe.overlay(&(ENTRY.tiny)(spec))?;
+fn build(spec: &DataSpec, dtype: DType) -> Result<Pcd<Classifier>> {
     let noise = Noise::new(5);
-    Jem::new(&recipe.model, spec, ParamStore::new(&noise, dtype, &Device::Cpu), &noise)
+    let params = ParamStore::new(&noise, dtype, &Device::Cpu);
+    Pcd::new(&recipe(&ENTRY, spec, &[])?.model, spec, params, &noise)
 }
 
 /// Energy, gradient and cross-entropy from the logits, in plain numbers and differences.
@@ -62,7 +62,7 @@ fn the_energy_is_minus_the_log_of_the_sum_of_classes() -> Check {
     model.prepare(&mut genzoo_core::RowStream::new(&data, Split::Train, 0), &mut Noise::new(0))?;
     let batch = data.rows(Split::Train, 0..5)?;
     let x = batch.x.to_dtype(DType::F64)?;
-    let energy = model.pcd.energy();
+    let energy = &model.energy;
     let u = energy.coordinates().forward(&x.flatten_from(1)?)?;
     let logits = energy.logits(&u)?.to_vec2::<f64>()?;
     let squares = rows::host(&rows::squared_norm(&u)?)?;
@@ -75,16 +75,10 @@ fn the_energy_is_minus_the_log_of_the_sum_of_classes() -> Check {
     let slope = ((energy.energy(&(&x + (&v * h)?)?)? - energy.energy(&(&x - (&v * h)?)?)?)? / (2.0 * h))?;
     assert_close(&slope, &(gradient * &v)?.flatten_from(1)?.sum(1)?, Tol { abs: 1e-6, rel: 1e-6 });
     // The jet, for score matching on classifiers.
-    let (landscape, d) =
-        (energy.tracked(), u.narrow(1, 0, 1)?.ones_like()?.broadcast_as(u.shape())?.contiguous()?);
-    let jet = crate::sampling_free::Potential::jet(&landscape, &u, &d)?;
-    let at = |e: f64| -> Result<Vec<f64>> { rows::host(&landscape.energy(&(&u + (&d * e)?)?)?) };
-    let (up, here, down) = (at(1e-4)?, at(0.0)?, at(-1e-4)?);
-    let bend: Vec<f64> = (0..5).map(|i| (up[i] - 2.0 * here[i] + down[i]) / 1e-8).collect();
-    assert_close(&jet.curvature()?, &bend, Tol { abs: 1e-3, rel: 1e-4 });
+    derivatives_agree(&energy.tracked(), &u)?;
 
     let label = batch.label.ok_or("labels")?;
-    let (loss, accuracy) = model.classify(&u, &label)?;
+    let (loss, accuracy) = classify(energy, &u, &label)?;
     let classes = label.to_vec1::<u32>()?;
     let each = |(l, y): (&Vec<f64>, &u32)| total(l) - l[*y as usize];
     let want = logits.iter().zip(&classes).map(each).sum::<f64>() / 5.0;
@@ -97,17 +91,7 @@ fn the_energy_is_minus_the_log_of_the_sum_of_classes() -> Check {
 #[test]
 fn it_learns_to_classify_while_its_walkers_move() -> Check {
     let data = halves();
-    let recipe = {
-        let mut r = Recipe::defaults(&ENTRY, data.spec())?;
-        r.overlay(&(ENTRY.tiny)(data.spec()))?;
-        r.set("train.batch=32")?;
-        r
-    };
-    let noise = Noise::new(5);
-    let params = ParamStore::new(&noise, DType::F32, &Device::Cpu);
-    let model = Jem::new(&recipe.model, data.spec(), params, &noise)?;
-    let mut trainer =
-        Trainer::new(Box::new(model), &data, TrainConfig::read(&recipe.train)?, &Noise::new(1))?;
+    let mut trainer = trained(&ENTRY, &data, &["train.batch=32"], 0)?;
     trainer.set_steps(120);
     let mut late = vec![];
     for k in 0..120 {

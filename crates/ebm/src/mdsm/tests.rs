@@ -1,6 +1,6 @@
 use super::*;
-use crate::neural::tests::{Check, Data, mean, vectors};
-use crate::sampling_free::tests::{excess, random, trained};
+use crate::sampling_free::tests::random;
+use crate::support::{Check, Data, excess, mean, trained, vectors};
 use candle_core::Device;
 use genzoo_core::DType;
 use genzoo_testkit::{Tol, assert_close};

@@ -1,6 +1,6 @@
 use super::*;
-use crate::neural::tests::{Check, Data, mean, vectors};
-use crate::sampling_free::tests::{Quartic, TwoModes, excess, random, recipe, trained};
+use crate::sampling_free::tests::{Quartic, TwoModes, random, rests_at_the_truth};
+use crate::support::{Check, Data, excess, mean, recipe, trained, vectors};
 use candle_core::{Device, Var};
 use genzoo_core::{DType, DataSpec, Dataset, Model, RowStream, Split};
 use genzoo_testkit::{Tol, assert_close};
@@ -27,25 +27,7 @@ fn the_minimum_is_the_normalised_density() -> Check {
         (["model.ratio=5", "model.noise=base"], 0.2),
     ] {
         let (method, log_z) = contrast(&sets, truth + off)?;
-        let energy = Quartic::new([1.0 / v, 0.0, 0.0])?;
-        let mut slopes = vec![vec![]; 4];
-        for k in 0..200 {
-            let mut noise = Noise::new(3).at(k);
-            let u = (noise.normal((200, 1), DType::F64, &Device::Cpu)? * v.sqrt())?;
-            let grads = method.loss(&energy, &u, &mut noise)?.0.backward()?;
-            let mut row = rows::host(grads.get(energy.theta.as_tensor()).ok_or("no gradient")?)?;
-            row.extend(rows::host(grads.get(log_z.as_tensor()).ok_or("no gradient")?)?);
-            slopes.iter_mut().zip(row).for_each(|(s, g)| s.push(g));
-        }
-        if off == 0.0 {
-            for slope in &slopes {
-                let (got, error) = mean(slope);
-                assert_close(got, 0.0, Tol::monte_carlo(error));
-            }
-        } else {
-            let (got, error) = mean(&slopes[3]);
-            assert!(got > 10.0 * error, "{got} ± {error}");
-        }
+        rests_at_the_truth(&method, &log_z, (v, 1), off)?;
     }
     Ok(())
 }

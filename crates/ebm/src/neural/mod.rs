@@ -8,11 +8,11 @@
 //! |-----------|----------------|----------------------------------------------------------------------|
 //! | `x`       | `(b, event…)`  | data; for images of bytes `x̃ = (k + u)/256`                          |
 //! | `u`       | `(b, D)`       | standardised data, flat: statistics of the train rows per dimension   |
-//! | `f`       | `(b,)`         | the network: a perceptron of `u`, or a convolutional net of the image |
+//! | `f`       | `(b,)`         | the network: a perceptron of `u`, or a convolutional net of the image, plain or residual |
 //! | `κ`       |                | confinement: `f` grows at most linearly, so `Z` is finite             |
 //!
 //! The base is the law of the confinement alone, `N(0, I/κ)`: a Gaussian fitted to the data and widened by `1/√κ`.
-//! Perceptrons end in zeros, so there `p` starts as the base and draws of the base are exact draws of the first model.
+//! Perceptrons and residual nets end in zeros, so there `p` starts as the base and draws of the base are exact draws of the first model.
 //!
 //! For images a model may learn data with Gaussian noise of standard deviation `smoothing` added: bytes have directions
 //! without any spread, in which an energy would have to be infinitely steep. Likelihoods are those of this model at
@@ -20,8 +20,9 @@
 //! all other directions are Gaussian ([`coordinates`]): few dimensions, in which chains mix and weights live long.
 //!
 //! `norm_limit = λ > 0` keeps the operator norm of every layer at most λ: after each update a layer above it is scaled
-//! back, so that `f` cannot become steeper than `gain · λ^layers` times the slope of its activations. The bound of the
-//! norm is a proven one ([`spectral_bound`]), where power iteration would give an estimate from below.
+//! back, so that `f` cannot become steeper than `gain · λ^layers` times the slope of its activations ([`residual`] says what
+//! its blocks come to). The bound of the norm is a proven one ([`spectral_bound`]), where power iteration would give an
+//! estimate from below; that of a convolution is the bound of its windows, times the root of how many overlap.
 //!
 //! Sources: Carbone, "Hitchhiker's guide on energy-based models", Assumption 2.1 (confinement); Miyato et al. (2018),
 //! arXiv:1802.05957, for spectral norms, which it divides by inside the network; Gouk et al. (2021), arXiv:1804.04368,
@@ -32,12 +33,16 @@ pub(crate) mod density;
 pub(crate) mod health;
 pub(crate) mod langevin;
 mod network;
+pub(crate) mod recipe;
+mod residual;
 pub(crate) mod restart;
 mod statistics;
 
 pub(crate) use network::{Landscape, Network, activation, confining};
 pub(crate) use statistics::Statistics;
 
+use crate::settings::{not_negative, positive};
+use coordinates::Coordinates;
 use genzoo_core::capability::Energy;
 use genzoo_core::nn::spectral_bound;
 use genzoo_core::{
@@ -45,9 +50,6 @@ use genzoo_core::{
     config,
 };
 use serde::Deserialize;
-use toml::{Value, toml};
-
-use coordinates::Coordinates;
 
 /// The spaces whose data have gradients to follow.
 pub(crate) const SPACES: &[Space] = &[Space::Continuous, Space::U8];
@@ -83,54 +85,6 @@ pub(crate) fn dims(table: &Table, spec: &DataSpec) -> Result<usize> {
     Ok(if principal == 0 { spec.dims() } else { principal })
 }
 
-/// `defaults` of a method, with those of the energy added to its table `[model]`.
-pub(crate) fn with_energy(spec: &DataSpec, mut defaults: Table) -> Table {
-    let energy = if spec.image().is_some() {
-        toml! {
-            channels = [16, 32]
-            principal = 0
-            network = "mlp"
-            hidden = 128
-            layers = 3
-            gain = 1.0
-            activation = "silu"
-            confinement = 1.0
-            smoothing = 0.03
-            norm_limit = 0.0
-        }
-    } else {
-        toml! {
-            network = "mlp"
-            hidden = 128
-            layers = 3
-            gain = 3.0
-            activation = "silu"
-            confinement = 0.5
-            smoothing = 0.0
-            norm_limit = 0.0
-        }
-    };
-    if let Value::Table(model) = defaults.entry("model").or_insert_with(|| Value::Table(Table::new())) {
-        for (key, value) in energy {
-            model.entry(key).or_insert(value);
-        }
-    }
-    defaults
-}
-
-/// `tiny` of a method, with the smallest network worth testing.
-pub(crate) fn with_tiny_energy(spec: &DataSpec, mut tiny: Table) -> Table {
-    let energy = if spec.image().is_some() {
-        toml! { channels = [4, 8] }
-    } else {
-        toml! { hidden = 16 }
-    };
-    if let Value::Table(model) = tiny.entry("model").or_insert_with(|| Value::Table(Table::new())) {
-        model.extend(energy);
-    }
-    tiny
-}
-
 /// The energy, its scaling and its parameters (one group, `main`).
 pub(crate) struct NeuralEnergy {
     spec: DataSpec,
@@ -164,19 +118,9 @@ impl NeuralEnergy {
             ));
         }
         let c: Config = config::read(table, "model")?;
-        if !(c.confinement > 0.0 && c.confinement.is_finite()) {
-            return Err(Error::config(
-                "model.confinement",
-                "a number above 0 (or Z is infinite)",
-                c.confinement,
-            ));
-        }
-        if !(c.smoothing >= 0.0 && c.smoothing.is_finite()) {
-            return Err(Error::config("model.smoothing", "a number ≥ 0", c.smoothing));
-        }
-        if !(c.norm_limit >= 0.0 && c.norm_limit.is_finite()) {
-            return Err(Error::config("model.norm_limit", "a number ≥ 0 (0 for none)", c.norm_limit));
-        }
+        positive("confinement", c.confinement)?;
+        not_negative("smoothing", c.smoothing)?;
+        not_negative("norm_limit", c.norm_limit)?;
         if c.principal > 0 && !matches!(network, Network::Vector(..)) {
             let want = "0: this energy is of whole images";
             return Err(Error::config("model.principal", want, c.principal));
@@ -212,7 +156,8 @@ impl NeuralEnergy {
             let norm = match *weight.dims() {
                 // Every pixel is seen through as many windows as overlap there.
                 [outputs, _, height, width] => {
-                    let windows = height.div_ceil(network::STRIDE) * width.div_ceil(network::STRIDE);
+                    let stride = self.network.stride(&name);
+                    let windows = height.div_ceil(stride) * width.div_ceil(stride);
                     spectral_bound(&weight.reshape((outputs, ()))?)? * (windows as f64).sqrt()
                 }
                 _ => spectral_bound(&weight)?,

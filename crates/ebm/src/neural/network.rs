@@ -1,24 +1,22 @@
 //! The network `f`, and the energy `U(u) = f(u) + ½κ‖u‖²` over standardised rows `u`.
 //!
 //! A perceptron sees `gain · u`, so that the kinks of its first layer lie dense enough for structure much smaller
-//! than the data. A convolutional net sees the image `x = m + s·u` as `2x − 1`, where neighbouring
+//! than the data. A convolutional net, plain or residual, sees the image `x = m + s·u` as `2x − 1`, where neighbouring
 //! pixels share one scale; its gradient returns through the same linear map.
 
 use genzoo_core::capability::Energy;
 use genzoo_core::math::log_sum_exp;
 use genzoo_core::nn::{
-    Activation, ConvConfig, ConvEncoder, Curved, Differentiable, Jet, Mlp, Pull, ResidualMlp, TimeMlp,
-    input_gradient,
+    Activation, ConvConfig, ConvEncoder, Curved, Jet, Mlp, ResidualMlp, TimeMlp, input_gradient,
 };
 use genzoo_core::{DataSpec, Error, ParamStore, Result, Standardizer, Table, Tensor, config};
 use genzoo_numerics::rows;
 use serde::Deserialize;
 
 use super::dims;
+use super::residual::ResidualConv;
 use super::statistics::Statistics;
-
-/// Every convolution of the energies of images halves the image.
-pub(super) const STRIDE: usize = 2;
+use crate::settings::{count, positive};
 
 #[derive(Deserialize)]
 struct Vector {
@@ -31,6 +29,9 @@ struct Vector {
 
 #[derive(Deserialize)]
 struct Convolutional {
+    /// Models without a choice do not name it.
+    #[serde(default)]
+    network: Option<String>,
     channels: Vec<usize>,
     activation: String,
 }
@@ -62,7 +63,7 @@ impl Perceptron {
         }
     }
 
-    fn graph(&self) -> &dyn Curved {
+    pub(super) fn graph(&self) -> &dyn Curved {
         match self {
             Self::Plain(net) => net,
             Self::Residual(net) => net,
@@ -70,23 +71,62 @@ impl Perceptron {
     }
 }
 
-impl Differentiable for Perceptron {
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        self.graph().forward(x)
-    }
-
-    fn vjp_with(&self, x: &Tensor) -> candle_core::Result<(Tensor, Pull<'_>)> {
-        self.graph().vjp_with(x)
-    }
-
-    fn jvp(&self, x: &Tensor, u: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
-        self.graph().jvp(x, u)
-    }
+/// A net of images.
+#[derive(Clone)]
+pub(crate) enum Filters {
+    /// Layer behind layer, each of which halves the image.
+    Plain(ConvEncoder),
+    /// Blocks that add to what they see.
+    Residual(ResidualConv),
 }
 
-impl Curved for Perceptron {
-    fn jet(&self, at: &Jet) -> candle_core::Result<Jet> {
-        self.graph().jet(at)
+impl Filters {
+    /// With one output it is a potential.
+    fn new(
+        table: &Table,
+        (channels, height, width): (usize, usize, usize),
+        outputs: usize,
+        params: &ParamStore,
+    ) -> Result<Self> {
+        if height != width {
+            return Err(Error::Unsupported(format!(
+                "energies of images are learned for square ones, not {height}x{width}"
+            )));
+        }
+        let c: Convolutional = config::read(table, "model")?;
+        let sizes = ConvConfig {
+            image_channels: channels,
+            channels: c.channels,
+            activation: activation(&c.activation)?,
+            ..ConvConfig::new(height, outputs)
+        };
+        let potential = outputs == 1;
+        match c.network.as_deref() {
+            Some("residual") => Ok(Self::Residual(ResidualConv::new(&sizes, potential, params)?)),
+            // Images of a few principal coordinates are vectors and have a perceptron; whole ones a plain net.
+            None | Some("mlp") if potential => {
+                Ok(Self::Plain(ConvEncoder::potential(&sizes, &params.group("main"))?))
+            }
+            None | Some("mlp") => Ok(Self::Plain(ConvEncoder::new(&sizes, &params.group("main"))?)),
+            Some(other) => {
+                let want = "\"mlp\", which for whole images is a plain convolutional net, or \"residual\"";
+                Err(Error::config("model.network", want, other))
+            }
+        }
+    }
+
+    fn frozen(&self) -> Self {
+        match self {
+            Self::Plain(net) => Self::Plain(net.frozen()),
+            Self::Residual(net) => Self::Residual(net.frozen()),
+        }
+    }
+
+    fn graph(&self) -> &dyn Curved {
+        match self {
+            Self::Plain(net) => net,
+            Self::Residual(net) => net,
+        }
     }
 }
 
@@ -96,11 +136,11 @@ pub(crate) enum Network {
     /// Of vectors, which enter multiplied by a gain.
     Vector(Perceptron, f64),
     /// Of images `(c, h, w)`.
-    Image(ConvEncoder, (usize, usize, usize)),
+    Image(Filters, (usize, usize, usize)),
     /// Of vectors, which enter multiplied by a gain, at one scale of noise, whose place is given as a time.
     Noised(TimeMlp, f64, f64),
     /// Minus the logarithm of the sum of a classifier's exponentials, of images.
-    Classes(ConvEncoder, (usize, usize, usize)),
+    Classes(Filters, (usize, usize, usize)),
     /// Linear in its parameters.
     Statistics(Statistics),
 }
@@ -110,14 +150,9 @@ impl Network {
         let d = dims(table, spec)?;
         let Some(shape) = spec.image().filter(|_| d == spec.dims()) else {
             let c: Vector = config::read(table, "model")?;
-            for (key, value) in [("hidden", c.hidden), ("layers", c.layers)] {
-                if value == 0 || value > 1 << 14 {
-                    return Err(Error::config(format!("model.{key}"), "an integer from 1 to 16384", value));
-                }
-            }
-            if !(c.gain > 0.0 && c.gain.is_finite()) {
-                return Err(Error::config("model.gain", "a number above 0", c.gain));
-            }
+            count("hidden", c.hidden, 1 << 14)?;
+            count("layers", c.layers, 1 << 14)?;
+            positive("gain", c.gain)?;
             // It starts at zero: the model starts as its base.
             let (act, vb) = (activation(&c.activation)?, params.group("main"));
             let net = match c.network.as_str() {
@@ -127,12 +162,7 @@ impl Network {
             };
             return Ok(Self::Vector(net, c.gain));
         };
-        if let Some(other) = table.get("network").and_then(|v| v.as_str()).filter(|n| *n != "mlp") {
-            let want = "\"mlp\": whole images have a convolutional net; other ones need model.principal";
-            return Err(Error::config("model.network", want, other));
-        }
-        let net = ConvEncoder::potential(&sizes(table, shape, 1)?, &params.group("main"))?;
-        Ok(Self::Image(net, shape))
+        Ok(Self::Image(Filters::new(table, shape, 1, params)?, shape))
     }
 
     /// A classifier of images.
@@ -151,8 +181,18 @@ impl Network {
                 spec.dims()
             ))
         })?;
-        let net = ConvEncoder::new(&sizes(table, shape, classes)?, &params.group("main"))?;
-        Ok(Self::Classes(net, shape))
+        Ok(Self::Classes(Filters::new(table, shape, classes, params)?, shape))
+    }
+
+    /// How far apart the windows of the convolution of this name lie.
+    pub(super) fn stride(&self, name: &str) -> usize {
+        match self {
+            Self::Image(Filters::Residual(_), _) | Self::Classes(Filters::Residual(_), _) => {
+                ResidualConv::stride(name)
+            }
+            // Every layer of a plain net halves the image.
+            _ => 2,
+        }
     }
 
     pub(crate) fn frozen(&self) -> Self {
@@ -168,8 +208,8 @@ impl Network {
     /// `f(u)`, `(b, D) → (b,)`.
     pub(crate) fn forward(&self, scaling: &Standardizer, u: &Tensor) -> Result<Tensor> {
         let f = match self {
-            Self::Vector(net, gain) => net.forward(&(u * *gain)?)?,
-            Self::Image(net, shape) => net.forward(&image(scaling, u, *shape)?)?,
+            Self::Vector(net, gain) => net.graph().forward(&(u * *gain)?)?,
+            Self::Image(net, shape) => net.graph().forward(&image(scaling, u, *shape)?)?,
             Self::Noised(net, gain, t) => net.forward(&(u * *gain)?, &rows::time(*t, u)?, None)?,
             Self::Classes(..) => return Ok(log_sum_exp(&self.logits(scaling, u)?)?.neg()?),
             Self::Statistics(s) => return s.forward(scaling, u),
@@ -185,15 +225,15 @@ impl Network {
     ) -> Result<(Tensor, Tensor)> {
         match self {
             Self::Vector(net, gain) => {
-                let (f, g) = input_gradient(net as &dyn Differentiable, &(u * *gain)?)?;
+                let (f, g) = input_gradient(net.graph(), &(u * *gain)?)?;
                 Ok((f, (g * *gain)?))
             }
             Self::Image(net, shape) => {
-                let (f, g) = input_gradient(net as &dyn Differentiable, &image(scaling, u, *shape)?)?;
+                let (f, g) = input_gradient(net.graph(), &image(scaling, u, *shape)?)?;
                 Ok((f, of_standardised(scaling, &g)?))
             }
             Self::Classes(net, shape) => {
-                let (logits, pull) = net.vjp_with(&image(scaling, u, *shape)?)?;
+                let (logits, pull) = net.graph().vjp_with(&image(scaling, u, *shape)?)?;
                 let total = log_sum_exp(&logits)?;
                 let shares = logits.broadcast_sub(&total.unsqueeze(1)?)?.exp()?;
                 Ok((total.neg()?, of_standardised(scaling, &pull(&shares.neg()?)?)?))
@@ -212,7 +252,7 @@ impl Network {
     /// If this network is none.
     pub(crate) fn logits(&self, scaling: &Standardizer, u: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Classes(net, shape) => Ok(net.forward(&image(scaling, u, *shape)?)?),
+            Self::Classes(net, shape) => Ok(net.graph().forward(&image(scaling, u, *shape)?)?),
             _ => Err(Error::Unsupported("this energy is not that of a classifier".into())),
         }
     }
@@ -221,11 +261,11 @@ impl Network {
     pub(crate) fn jet(&self, scaling: &Standardizer, u: &Tensor, v: &Tensor) -> Result<Jet> {
         let jet = match self {
             Self::Statistics(s) => return s.jet(scaling, u, v),
-            Self::Vector(net, gain) => net.jet(&Jet::line(&(u * *gain)?, &(v * *gain)?))?,
+            Self::Vector(net, gain) => net.graph().jet(&Jet::line(&(u * *gain)?, &(v * *gain)?))?,
             Self::Image(net, shape) | Self::Classes(net, shape) => {
                 let x = image(scaling, u, *shape)?;
                 let along = scaling.velocity(v)?.affine(2.0, 0.0)?.reshape(x.shape())?;
-                net.jet(&Jet::line(&x, &along))?
+                net.graph().jet(&Jet::line(&x, &along))?
             }
             Self::Noised(net, gain, t) => {
                 net.at(&rows::time(*t, u)?, None).jet(&Jet::line(&(u * *gain)?, &(v * *gain)?))?
@@ -237,26 +277,6 @@ impl Network {
         let row = |x: &Tensor| x.squeeze(1);
         Ok(jet.affine(row, row)?)
     }
-}
-
-/// The sizes of a net of square images with so many outputs.
-fn sizes(
-    table: &Table,
-    (channels, height, width): (usize, usize, usize),
-    outputs: usize,
-) -> Result<ConvConfig> {
-    if height != width {
-        return Err(Error::Unsupported(format!(
-            "energies of images are learned for square ones, not {height}x{width}"
-        )));
-    }
-    let c: Convolutional = config::read(table, "model")?;
-    Ok(ConvConfig {
-        image_channels: channels,
-        channels: c.channels,
-        activation: activation(&c.activation)?,
-        ..ConvConfig::new(height, outputs)
-    })
 }
 
 /// The gradient with respect to `u` from that with respect to `2x − 1`, `x = m + s·u`: `∇ᵤ = 2s ∇`.

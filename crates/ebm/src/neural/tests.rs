@@ -1,87 +1,28 @@
 use super::*;
-use genzoo_core::nn::Differentiable;
-use genzoo_core::{Dataset, Density, Device, Split, Standardizer};
+use crate::support::{Check, derivatives_agree, images, mean, shake, vectors};
+use genzoo_core::{Density, Device, Standardizer};
 use genzoo_numerics::mcmc::Chains;
 use genzoo_numerics::rows;
 use genzoo_testkit::{Tol, assert_close};
-use std::ops::Range;
+use toml::toml;
 
-pub(crate) type Check = std::result::Result<(), Box<dyn std::error::Error>>;
-
-pub(crate) fn vectors(d: usize) -> DataSpec {
-    DataSpec { shape: vec![d], space: Space::Continuous, classes: None, range: None }
-}
-
-pub(crate) fn images(size: usize) -> DataSpec {
-    DataSpec { shape: vec![1, size, size], space: Space::U8, classes: None, range: Some((0.0, 1.0)) }
-}
-
-/// Vectors: halves of the rows around ±2 in the first dimension, everything of deviation 0.7. Images: uniform.
-pub(crate) struct Data(pub(crate) DataSpec);
-
-impl Dataset for Data {
-    fn name(&self) -> &str {
-        "test"
-    }
-    fn spec(&self) -> &DataSpec {
-        &self.0
-    }
-    fn len(&self, _: Split) -> Option<u64> {
-        None
-    }
-    fn sha256(&self) -> String {
-        String::new()
-    }
-    fn rows(&self, _: Split, rows: Range<u64>) -> Result<Batch> {
-        let d = self.0.dims();
-        let mut values = Vec::new();
-        for i in rows.clone() {
-            let mut noise = Noise::new(11).at(i);
-            let side = if i % 2 == 0 { 2.0 } else { -2.0 };
-            let row = if self.0.image().is_some() {
-                noise.uniforms(d)
-            } else {
-                noise.normals(d).iter().map(|z| 0.7 * z).collect()
-            };
-            values.extend(row.iter().enumerate().map(|(j, v)| {
-                let shift = if j == 0 && d > 1 { side } else { 0.0 };
-                (v + shift) as f32
-            }));
-        }
-        let n = (rows.end - rows.start) as usize;
-        let mut batch = Batch::of(Tensor::from_vec(values, self.0.batch_shape(n), &Device::Cpu)?);
-        batch.rows = rows;
-        Ok(batch)
-    }
+/// An energy in f64 as it starts, with some settings of its own.
+fn energy(spec: &DataSpec, sets: Table) -> Result<NeuralEnergy> {
+    let mut table: Table =
+        config::get(&recipe::defaults(spec, Table::new(), Table::new()), "model", "recipe")?;
+    table.extend(sets);
+    NeuralEnergy::new(&table, spec, ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu))
 }
 
 /// An energy in f64 whose weights are all random: a landscape with some relief.
 fn random(spec: &DataSpec, strength: f64) -> Result<NeuralEnergy> {
-    let mut table = with_energy(spec, Table::new());
-    for (section, over) in with_tiny_energy(spec, Table::new()) {
-        if let (Some(Value::Table(own)), Value::Table(over)) = (table.get_mut(&section), over) {
-            own.extend(over);
-        }
-    }
-    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-    let mut energy = NeuralEnergy::new(&config::get(&table, "model", "recipe")?, spec, params)?;
-    for (i, (_, var)) in energy.params.entries().into_iter().enumerate() {
-        let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
-        var.set(&(var.as_detached_tensor() + (change * strength)?)?)?;
-    }
+    let mut energy = energy(spec, toml! { channels = [4, 8] hidden = 16 })?;
+    shake(&energy.params, strength)?;
     let d = spec.dims();
     let (mean, sd) = ((0..d).map(|i| 0.3 * i as f64), (0..d).map(|i| 0.5 + 0.2 * i as f64));
     energy.coordinates =
         Coordinates::standardised(Standardizer::new(mean.collect(), sd.collect(), &flat(d, spec))?);
     Ok(energy)
-}
-
-/// Mean and standard error.
-pub(crate) fn mean(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (mean, (variance / n).sqrt())
 }
 
 #[test]
@@ -112,7 +53,7 @@ fn energy_is_the_network_plus_the_confinement() -> Check {
     // The scaling is kept in f32.
     for (i, row) in x.to_vec2::<f64>()?.into_iter().enumerate() {
         let u = [row[0] / 0.5, (row[1] - 0.3) / 0.7];
-        let f = Differentiable::forward(net, &(Tensor::new(&[u], &Device::Cpu)? * *gain)?)?;
+        let f = net.graph().forward(&(Tensor::new(&[u], &Device::Cpu)? * *gain)?)?;
         let want =
             f.flatten_all()?.to_vec1::<f64>()?[0] + 0.5 * model.confinement * (u[0] * u[0] + u[1] * u[1]);
         assert_close(model.energy(&x)?.get(i)?.to_scalar::<f64>()?, want, Tol::rel(1e-6));
@@ -175,25 +116,23 @@ fn any_weights_give_a_density_of_mass_one() -> Check {
 
 /// With a limit of the norms, no pair of points is separated by more energy than the layers together allow: gain · λ^layers
 /// times the steepest slope of the activation (1.1 for SiLU) times the distance. For images λ bounds the convolution
-/// itself, which is applied to pairs of images here.
+/// itself, which is applied to pairs of images here; a residual block is m(λ + mλ²) steep at most.
 #[test]
 fn limited_norms_limit_the_slope() -> Check {
     let (limit, steepest) = (0.8f64, 1.0999f64);
-    for (spec, sets, layers) in
-        [(vectors(3), toml! { norm_limit = 0.8 }, 4), (images(6), toml! { norm_limit = 0.8 }, 3)]
-    {
-        let mut table = with_energy(&spec, Table::new());
-        let Some(Value::Table(model)) = table.get_mut("model") else { return Err("a table".into()) };
-        model.extend(sets);
-        let model = model.clone();
-        let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-        let energy = NeuralEnergy::new(&model, &spec, params)?;
-        for (i, (_, var)) in energy.params.entries().into_iter().enumerate() {
-            let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
-            var.set(&(var.as_detached_tensor() + (change * 2.0)?)?)?;
-        }
-        let gain = if spec.image().is_some() { 2.0 } else { 3.0 }; // images enter as 2x − 1
-        let allowed = gain * limit.powi(layers) * steepest.powi(layers - 1);
+    let block = steepest * (limit + steepest * limit * limit);
+    for (spec, sets, allowed) in [
+        (vectors(3), toml! { norm_limit = 0.8 }, 3.0 * limit.powi(4) * steepest.powi(3)),
+        // Images enter as 2x − 1.
+        (images(6), toml! { norm_limit = 0.8 }, 2.0 * limit.powi(3) * steepest.powi(2)),
+        (
+            images(6),
+            toml! { norm_limit = 0.8 network = "residual" channels = [4, 8] },
+            2.0 * steepest * limit.powi(2) * block * block,
+        ),
+    ] {
+        let energy = energy(&spec, sets)?;
+        shake(&energy.params, 2.0)?;
         let pairs = |seed: u64| -> Result<(Tensor, Tensor)> {
             let u = Noise::new(seed).normal((200, spec.dims()), DType::F64, &Device::Cpu)?;
             Ok((u.clone(), (&u + (Noise::new(seed + 1).normal_like(&u)? * 1e-2)?)?))
@@ -218,45 +157,104 @@ fn limited_norms_limit_the_slope() -> Check {
 #[test]
 fn residual_energies_are_energies() -> Check {
     let spec = vectors(3);
-    let mut table = with_energy(&spec, Table::new());
-    let Some(Value::Table(model)) = table.get_mut("model") else { return Err("a table".into()) };
-    model.extend(toml! { network = "residual" hidden = 8 layers = 2 });
-    let model = model.clone();
-    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-    let energy = NeuralEnergy::new(&model, &spec, params)?;
+    let energy = energy(&spec, toml! { network = "residual" hidden = 8 layers = 2 })?;
     let u = Noise::new(1).normal((5, 3), DType::F64, &Device::Cpu)?;
     assert_close(&energy.learned(&u)?, [0.0; 5], Tol::EQUAL);
-    for (i, (_, var)) in energy.params.entries().into_iter().enumerate() {
-        let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
-        var.set(&(var.as_detached_tensor() + (change * 0.3)?)?)?;
+    shake(&energy.params, 0.3)?;
+    derivatives_agree(&energy.tracked(), &u)?;
+    Ok(())
+}
+
+/// `Σ W x` over the windows of a convolution in plain loops, `(o, c, k, k)` over `(c, n, n)`, and its bias.
+fn convolve(
+    x: &[Vec<Vec<f64>>],
+    w: &[Vec<Vec<Vec<f64>>>],
+    bias: &[f64],
+    stride: usize,
+    pad: usize,
+) -> Vec<Vec<Vec<f64>>> {
+    let (n, k) = (x[0].len(), w[0][0].len());
+    let side = (n + 2 * pad - k) / stride + 1;
+    let pixel = |c: usize, i: usize, j: usize| match (i.checked_sub(pad), j.checked_sub(pad)) {
+        (Some(i), Some(j)) if i < n && j < n => x[c][i][j],
+        _ => 0.0,
+    };
+    let at = |o: usize, i: usize, j: usize| {
+        let mut sum = bias[o];
+        for (c, window) in w[o].iter().enumerate() {
+            for (a, row) in window.iter().enumerate() {
+                sum += row
+                    .iter()
+                    .enumerate()
+                    .map(|(b, w)| w * pixel(c, stride * i + a, stride * j + b))
+                    .sum::<f64>();
+            }
+        }
+        sum
+    };
+    (0..w.len()).map(|o| (0..side).map(|i| (0..side).map(|j| at(o, i, j)).collect()).collect()).collect()
+}
+
+/// Residual energies of images start at zero, are what plain loops make of their weights, and have the derivatives of their
+/// values; images of odd sizes too.
+#[test]
+fn residual_energies_of_images_are_energies() -> Check {
+    for size in [6, 7] {
+        let spec = images(size);
+        let energy = energy(&spec, toml! { network = "residual" channels = [2, 3] })?;
+        let u = Noise::new(1).normal((3, spec.dims()), DType::F64, &Device::Cpu)?;
+        assert_close(&energy.learned(&u)?, [0.0; 3], Tol::EQUAL);
+        shake(&energy.params, 0.3)?;
+        derivatives_agree(&energy.tracked(), &u)?;
+        let weights: std::collections::HashMap<String, Tensor> =
+            energy.params.entries().into_iter().map(|(n, v)| (n, v.as_detached_tensor())).collect();
+        let conv = |name: &str, x: &[Vec<Vec<f64>>], stride, pad| -> Result<Vec<Vec<Vec<f64>>>> {
+            let of = |what: &str| &weights[&format!("main/{name}.{what}")];
+            let w = of("weight").to_dtype(DType::F64)?;
+            let w = (0..w.dim(0)?).map(|o| Ok(w.get(o)?.to_vec3::<f64>()?)).collect::<Result<Vec<_>>>()?;
+            Ok(convolve(x, &w, &of("bias").to_vec1::<f64>()?, stride, pad))
+        };
+        let silu = |x: f64| x / (1.0 + (-x).exp());
+        let bend = |x: Vec<Vec<Vec<f64>>>| -> Vec<Vec<Vec<f64>>> {
+            x.into_iter()
+                .map(|c| c.into_iter().map(|r| r.into_iter().map(silu).collect()).collect())
+                .collect()
+        };
+        for (row, got) in u.to_vec2::<f64>()?.iter().zip(rows::host(&energy.learned(&u)?)?) {
+            // Before training m = 0 and s = 1: the image is u itself, and enters as 2u − 1.
+            let x = vec![row.chunks(size).map(|r| r.iter().map(|v| 2.0 * v - 1.0).collect()).collect()];
+            let mut h = bend(conv("stem", &x, 1, 1)?);
+            for i in 0..2 {
+                let inner = bend(conv(&format!("blocks.{i}.halving"), &h, 2, 1)?);
+                let (change, past) = (
+                    conv(&format!("blocks.{i}.second"), &inner, 1, 1)?,
+                    conv(&format!("blocks.{i}.past"), &h, 2, h[0].len() % 2)?,
+                );
+                let sum = past.iter().flatten().flatten().zip(change.iter().flatten().flatten());
+                let sum: Vec<f64> = sum.map(|(a, b)| a + b).collect();
+                let side = change[0].len();
+                h = sum.chunks(side * side).map(|c| c.chunks(side).map(<[f64]>::to_vec).collect()).collect();
+                h = bend(h);
+            }
+            let head = rows::host(&weights["main/head.weight"])?;
+            let want: f64 = h.iter().flatten().flatten().zip(&head).map(|(h, w)| h * w).sum();
+            assert_close(got, want, Tol { abs: 1e-9, rel: 1e-9 });
+        }
     }
-    let v = Noise::new(2).normal_like(&u)?;
-    let (landscape, h) = (energy.tracked(), 1e-4);
-    let at = |by: f64| -> Result<Vec<f64>> { rows::host(&landscape.energy(&(&u + (&v * by)?)?)?) };
-    let (up, here, down) = (at(h)?, at(0.0)?, at(-h)?);
-    let slope: Vec<f64> = up.iter().zip(&down).map(|(a, b)| (a - b) / (2.0 * h)).collect();
-    let bend: Vec<f64> = (0..5).map(|i| (up[i] - 2.0 * here[i] + down[i]) / (h * h)).collect();
-    let gradient = landscape.energy_and_gradient(&u)?.1;
-    assert_close(&(gradient * &v)?.sum(1)?, &slope, Tol { abs: 1e-5, rel: 1e-5 });
-    let jet = crate::sampling_free::Potential::jet(&landscape, &u, &v)?;
-    assert_close(&jet.first, &slope, Tol { abs: 1e-5, rel: 1e-5 });
-    assert_close(&jet.curvature()?, &bend, Tol { abs: 1e-4, rel: 1e-4 });
-    let unknown = toml! { network = "conv" };
-    let mut wrong = model;
-    wrong.extend(unknown);
-    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-    let Err(error) = NeuralEnergy::new(&wrong, &spec, params) else {
-        return Err("'conv' is accepted".into());
-    };
-    assert!(error.to_string().contains("residual"), "{error}");
-    // Whole images have no perceptron to choose.
-    let mut table = with_energy(&images(6), Table::new());
-    let Some(Value::Table(of_images)) = table.get_mut("model") else { return Err("a table".into()) };
-    of_images.extend(toml! { network = "residual" });
-    let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
-    let Err(error) = NeuralEnergy::new(of_images, &images(6), params) else {
-        return Err("'residual' is accepted for whole images".into());
-    };
-    assert!(error.to_string().contains("model.principal"), "{error}");
+    Ok(())
+}
+
+/// The networks that there are, and none that there are not.
+#[test]
+fn unknown_networks_are_refused() -> Check {
+    let residual = toml! { network = "residual" channels = [4, 8, 8] };
+    for (spec, sets, want) in [
+        (vectors(3), toml! { network = "conv" }, "residual"),
+        (images(6), toml! { network = "conv" }, "residual"),
+        (images(6), residual, "model.channels"),
+    ] {
+        let error = energy(&spec, sets).err().ok_or("accepted")?;
+        assert!(error.to_string().contains(want), "{error}");
+    }
     Ok(())
 }

@@ -28,9 +28,10 @@
 pub(crate) mod walkers;
 
 use crate::neural::langevin::{self, Langevin, Legacy, Start};
-use crate::neural::{NeuralEnergy, SPACES, density, with_energy, with_tiny_energy};
+use crate::neural::{Network, NeuralEnergy, SPACES, density, recipe};
+use crate::settings::{at_least_one, not_negative, positive, share, windows};
 use genzoo_core::{
-    Batch, Capabilities, DType, DataSpec, Density, DensityInfo, Entry, Error, Family, Model, ModelInfo,
+    Batch, Build, Capabilities, DType, DataSpec, Density, DensityInfo, Entry, Family, Model, ModelInfo,
     Noise, ParamStore, Result, Sampler, SamplerInfo, Scalars, StateDict, Stream, Table, Tensor, Turn, Update,
     config,
 };
@@ -39,84 +40,27 @@ use toml::toml;
 use walkers::{Rule, Walkers};
 
 /// Persistent contrastive divergence in the registry.
-pub const ENTRY: Entry = Entry {
-    info: INFO,
-    spaces: SPACES,
-    defaults,
-    tiny,
-    build: |table, build| {
-        let params = ParamStore::new(&build.noise, DType::F32, build.device);
-        Ok(Box::new(Pcd::new(table, build.spec, params, &build.noise)?))
-    },
-};
+pub const ENTRY: Entry =
+    Entry { info: Nothing::INFO, spaces: SPACES, defaults, tiny, build: build::<Nothing> };
 
-const INFO: ModelInfo = ModelInfo {
-    name: "pcd",
-    family: Family::Ebm,
-    summary: "neural energy trained with persistent Langevin walkers",
-    citation: "Tieleman (2008); Du & Mordatch (2019), arXiv:1903.08689",
-};
-
-fn defaults(spec: &DataSpec) -> Table {
+pub(crate) fn defaults(spec: &DataSpec) -> Table {
     let own = if spec.image().is_some() {
-        toml! {
-            [model]
-            regularisation = 1e-4
-            walkers = 256
-            chains = 64
-            moves = 20
-            step = 0.02
-            restart = 0.01
-            restart_rule = "plain"
-            [train]
-            batch = 64
-            lr = 1e-3
-            schedule = "cosine"
-            clip = 10.0
-            ema = 0.99
-        }
+        toml! { walkers = 256 chains = 64 moves = 20 step = 0.02 restart = 0.01 restart_rule = "plain" }
     } else {
-        toml! {
-            [model]
-            regularisation = 1e-4
-            walkers = 512
-            chains = 512
-            moves = 2
-            step = 0.05
-            restart = 1.0
-            restart_rule = "metropolis"
-            [train]
-            batch = 512
-            lr = 1e-2
-            schedule = "cosine"
-            clip = 10.0
-            ema = 0.99
-        }
+        toml! { walkers = 512 chains = 512 moves = 2 step = 0.05 restart = 1.0 restart_rule = "metropolis" }
     };
-    with_energy(spec, own)
+    let mut model = toml! { regularisation = 1e-4 };
+    model.extend(own);
+    recipe::defaults(spec, model, Table::new())
 }
 
-fn tiny(spec: &DataSpec) -> Table {
+pub(crate) fn tiny(spec: &DataSpec) -> Table {
     let own = if spec.image().is_some() {
-        toml! {
-            [model]
-            walkers = 16
-            chains = 8
-            moves = 2
-            [train]
-            batch = 8
-        }
+        toml! { walkers = 16 chains = 8 moves = 2 }
     } else {
-        toml! {
-            [model]
-            walkers = 64
-            chains = 64
-            moves = 2
-            [train]
-            batch = 64
-        }
+        toml! { walkers = 64 chains = 64 moves = 2 }
     };
-    with_tiny_energy(spec, own)
+    recipe::tiny(spec, own)
 }
 
 /// What the method needs beside the energy.
@@ -133,72 +77,108 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn check(&self) -> Result<()> {
-        let rule = |ok: bool, key: &str, want: &str, got: String| {
-            if ok {
-                return Ok(());
-            }
-            Err(Error::config(format!("model.{key}"), want, got))
-        };
-        let positive = |x: f64| x > 0.0 && x.is_finite();
-        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
-        rule(
-            not_negative(self.regularisation),
-            "regularisation",
-            "a number ≥ 0",
-            self.regularisation.to_string(),
-        )?;
-        rule(positive(self.step), "step", "a number above 0", self.step.to_string())?;
-        rule(
-            (0.0..=1.0).contains(&self.restart),
-            "restart",
-            "a probability from 0 to 1",
-            self.restart.to_string(),
-        )?;
-        rule(self.moves > 0, "moves", "an integer ≥ 1", self.moves.to_string())?;
-        rule(self.chains > 0, "chains", "an integer ≥ 1", self.chains.to_string())?;
-        rule(
-            self.walkers >= self.chains
-                && self.walkers.is_multiple_of(self.chains)
-                && self.walkers <= 1 << 20,
-            "walkers",
-            &format!("a multiple of chains = {}, at most 1048576", self.chains),
-            self.walkers.to_string(),
-        )
+        not_negative("regularisation", self.regularisation)?;
+        positive("step", self.step)?;
+        share("restart", self.restart)?;
+        at_least_one("moves", self.moves)?;
+        windows(self.walkers, self.chains)
     }
 }
 
-/// A neural energy and its walkers.
-pub struct Pcd {
-    energy: NeuralEnergy,
-    config: Config,
-    walkers: Walkers,
+/// What a model adds to persistent contrastive divergence: another network, another loss beside the contrast's, or
+/// other data.
+pub(crate) trait Addition: Send + Sized {
+    /// Who the model is.
+    const INFO: ModelInfo;
+
+    /// Reads its own keys of the complete table `[model]`; gives the network `f`, too.
+    fn new(table: &Table, spec: &DataSpec, params: &ParamStore, noise: &Noise) -> Result<(Self, Network)>;
+
+    /// Looks at data once; the energy's scaling is known by then.
+    fn prepare(&mut self, _: &mut dyn Stream) -> Result<()> {
+        Ok(())
+    }
+
+    /// What must be saved beyond parameters.
+    fn state(&self) -> Result<StateDict> {
+        Ok(StateDict::new())
+    }
+
+    /// Restores what [`Addition::state`] gave.
+    fn set_state(&mut self, _: &StateDict) -> Result<()> {
+        Ok(())
+    }
+
+    /// The data of an update that was given `batch`.
+    fn data(&self, batch: &Batch) -> Batch {
+        batch.clone()
+    }
+
+    /// What is added to the loss, if anything, and to the log; `walkers` are those before the update.
+    fn also(
+        &self,
+        energy: &NeuralEnergy,
+        walkers: &Tensor,
+        batch: &Batch,
+        noise: &mut Noise,
+    ) -> Result<(Option<Tensor>, Scalars)>;
 }
 
-impl Pcd {
+/// Nothing: persistent contrastive divergence itself.
+pub(crate) struct Nothing;
+
+impl Addition for Nothing {
+    const INFO: ModelInfo = ModelInfo {
+        name: "pcd",
+        family: Family::Ebm,
+        summary: "neural energy trained with persistent Langevin walkers",
+        citation: "Tieleman (2008); Du & Mordatch (2019), arXiv:1903.08689",
+    };
+
+    fn new(table: &Table, spec: &DataSpec, params: &ParamStore, _: &Noise) -> Result<(Self, Network)> {
+        Ok((Self, Network::new(table, spec, params)?))
+    }
+
+    fn also(
+        &self,
+        _: &NeuralEnergy,
+        _: &Tensor,
+        _: &Batch,
+        _: &mut Noise,
+    ) -> Result<(Option<Tensor>, Scalars)> {
+        Ok((None, Scalars::new()))
+    }
+}
+
+/// A neural energy, its walkers and what a model adds.
+pub(crate) struct Pcd<A> {
+    pub(crate) energy: NeuralEnergy,
+    config: Config,
+    walkers: Walkers,
+    pub(crate) addition: A,
+}
+
+/// Builds the model of a registry entry.
+///
+/// # Errors
+/// Names the setting that cannot work.
+pub(crate) fn build<A: Addition + 'static>(table: &Table, build: Build<'_>) -> Result<Box<dyn Model>> {
+    let params = ParamStore::new(&build.noise, DType::F32, build.device);
+    Ok(Box::new(Pcd::<A>::new(table, build.spec, params, &build.noise)?))
+}
+
+impl<A: Addition> Pcd<A> {
     /// Builds network and walkers for data of this kind from the complete table `[model]`.
     ///
     /// # Errors
     /// Names the setting that cannot work; refuses binary data, which have no gradient to follow.
-    pub fn new(table: &Table, spec: &DataSpec, params: ParamStore, noise: &Noise) -> Result<Self> {
-        Self::around(NeuralEnergy::new(table, spec, params)?, table, noise)
-    }
-
-    /// Walkers for an energy.
-    pub(crate) fn around(energy: NeuralEnergy, table: &Table, noise: &Noise) -> Result<Self> {
+    pub(crate) fn new(table: &Table, spec: &DataSpec, params: ParamStore, noise: &Noise) -> Result<Self> {
+        let (addition, network) = A::new(table, spec, &params, noise)?;
+        let energy = NeuralEnergy::with(network, table, spec, params)?;
         let config: Config = config::read(table, "model")?;
         config.check()?;
         let walkers = Walkers::new(energy.dims(), energy.confinement(), &config, energy.params(), noise)?;
-        Ok(Self { energy, config, walkers })
-    }
-
-    /// The energy that is learned.
-    pub(crate) fn energy(&self) -> &NeuralEnergy {
-        &self.energy
-    }
-
-    /// The walkers, `(n, D)`.
-    pub(crate) fn walkers(&self) -> &Tensor {
-        self.walkers.all()
+        Ok(Self { energy, config, walkers, addition })
     }
 
     /// Points forget the base quickly; images need chains that have been moving since training began.
@@ -207,9 +187,9 @@ impl Pcd {
     }
 }
 
-impl Model for Pcd {
+impl<A: Addition> Model for Pcd<A> {
     fn info(&self) -> &ModelInfo {
-        &INFO
+        &A::INFO
     }
 
     fn params(&self) -> &ParamStore {
@@ -219,16 +199,19 @@ impl Model for Pcd {
     fn state(&self) -> Result<StateDict> {
         let mut state = self.energy.state()?;
         state.extend(self.walkers.state()?);
+        state.extend(self.addition.state()?);
         Ok(state)
     }
 
     fn set_state(&mut self, state: StateDict) -> Result<()> {
         self.energy.set_state(&state)?;
-        self.walkers.load(&state)
+        self.walkers.load(&state)?;
+        self.addition.set_state(&state)
     }
 
     fn prepare(&mut self, stream: &mut dyn Stream, _: &mut Noise) -> Result<()> {
-        self.energy.prepare(stream)
+        self.energy.prepare(stream)?;
+        self.addition.prepare(stream)
     }
 
     fn turns(&self, _: u64) -> Vec<Turn> {
@@ -236,12 +219,16 @@ impl Model for Pcd {
     }
 
     fn update(&mut self, _: &Turn, batch: &Batch, noise: &mut Noise) -> Result<Update> {
+        let batch = self.addition.data(batch);
+        let (also, own) = self.addition.also(&self.energy, self.walkers.all(), &batch, noise)?;
         let landscape = self.energy.landscape();
         let acceptance = self.walkers.advance(&landscape, &self.config, &mut noise.fork("walkers"))?;
-        let data = self.energy.standardise(batch, &mut noise.fork("smoothing"))?; // (b, D)
+        let data = self.energy.standardise(&batch, &mut noise.fork("smoothing"))?; // (b, D)
         let walkers = self.walkers.active(self.config.chains)?; // (n, D), as they now stand
         let (loss, gap) = self.energy.contrast(&data, &walkers, None, self.config.regularisation)?;
-        let log = vec![("gap", gap), ("acceptance", acceptance), ("step", self.walkers.step())];
+        let loss = also.map_or_else(|| Ok(loss.clone()), |also| &loss + also)?;
+        let mut log = vec![("gap", gap), ("acceptance", acceptance), ("step", self.walkers.step())];
+        log.extend(own);
         self.walkers.next_window(self.config.chains);
         Ok(Update::Minimise { loss, log })
     }

@@ -1,36 +1,11 @@
 use super::*;
-use crate::neural::tests::{Check, Data, images, mean, vectors};
+use crate::support::{
+    Check, Data, built, excess, images, mean, recipe, refused, resumes_exactly, trained, vectors,
+};
 use genzoo_core::capability::Energy;
-use genzoo_core::{Dataset, Device, Draw, Recipe, Space, Split, Tensor, TrainConfig, Trainer};
+use genzoo_core::{Dataset, Device, Draw, Space, Split};
 use genzoo_numerics::rows;
 use genzoo_testkit::{Tol, assert_close};
-
-fn recipe(spec: &DataSpec, sets: &[&str]) -> Result<Recipe> {
-    let mut recipe = Recipe::defaults(&ENTRY, spec)?;
-    recipe.overlay(&tiny(spec))?;
-    for set in sets {
-        recipe.set(set)?;
-    }
-    Ok(recipe)
-}
-
-fn build(spec: &DataSpec, dtype: DType, sets: &[&str]) -> Result<Pcd> {
-    let noise = Noise::new(5);
-    let params = ParamStore::new(&noise, dtype, &Device::Cpu);
-    Pcd::new(&recipe(spec, sets)?.model, spec, params, &noise)
-}
-
-fn trained<'a>(data: &'a Data, sets: &[&str], steps: u64) -> Result<Trainer<'a>> {
-    let recipe = recipe(data.spec(), sets)?;
-    let params = ParamStore::new(&Noise::new(5), DType::F32, &Device::Cpu);
-    let model = Pcd::new(&recipe.model, data.spec(), params, &Noise::new(5))?;
-    let mut trainer = Trainer::new(Box::new(model), data, TrainConfig::read(&recipe.train)?, &Noise::new(1))?;
-    trainer.set_steps(steps);
-    for _ in 0..steps {
-        trainer.step()?;
-    }
-    Ok(trainer)
-}
 
 /// `U = ½(κ + θ)u²` with one parameter θ: the gap of `∂U/∂θ = ½u²` must carry `1/(κ + θ)` to the data's variance.
 #[test]
@@ -46,7 +21,7 @@ fn one_parameter_moves_to_the_variance_of_the_data() -> Check {
     }
     for rule in ["plain", "metropolis"] {
         let sets = ["model.walkers=2000", "model.chains=1000", "model.moves=4", "model.restart=0"];
-        let recipe = recipe(&vectors(1), &sets)?;
+        let recipe = recipe(&ENTRY, &vectors(1), &sets)?;
         let mut config: Config = config::read(&recipe.model, "model")?;
         let confinement = 0.5;
         if rule == "metropolis" {
@@ -78,21 +53,8 @@ fn one_parameter_moves_to_the_variance_of_the_data() -> Check {
 fn training_reaches_the_entropy_of_a_gaussian() -> Check {
     let data = Data(vectors(1));
     let sets = ["train.lr=1e-2", "train.batch=256", "model.walkers=256", "model.chains=256"];
-    let trainer = trained(&data, &sets, 300)?;
-    let mut noise = Noise::new(0);
-    let density = trainer.model().density(
-        "quadrature",
-        &(density::infos(data.spec().dims())[0].defaults)(),
-        &mut noise,
-    )?;
-    let batch = data.rows(Split::Test, 1_000_000..1_004_000)?;
-    let log_p = rows::host(&density.log_prob(&batch, &mut noise)?.values)?;
-    let truth: Vec<f64> = rows::host(&batch.x)?
-        .iter()
-        .zip(&log_p)
-        .map(|(x, l)| -0.5 * (x / 0.7).powi(2) - (0.7 * std::f64::consts::TAU.sqrt()).ln() - l)
-        .collect();
-    let (excess, error) = mean(&truth);
+    let trainer = trained(&ENTRY, &data, &sets, 300)?;
+    let (excess, error) = excess(trainer.model(), &data, "quadrature")?;
     assert!(excess < 0.03 && excess > -4.0 * error, "{excess} ± {error}");
     Ok(())
 }
@@ -100,7 +62,7 @@ fn training_reaches_the_entropy_of_a_gaussian() -> Check {
 #[test]
 fn annealing_agrees_with_the_grid_and_refuses_when_degenerate() -> Check {
     let data = Data(vectors(2));
-    let trainer = trained(&data, &["train.lr=1e-2"], 100)?;
+    let trainer = trained(&ENTRY, &data, &["train.lr=1e-2"], 100)?;
     let model = trainer.model();
     let batch = data.rows(Split::Test, 0..8)?;
     let log_p = |name: &str, options: Table| -> Result<(Vec<f64>, f64)> {
@@ -120,7 +82,7 @@ fn annealing_agrees_with_the_grid_and_refuses_when_degenerate() -> Check {
 #[test]
 fn evaluations_are_counted() -> Check {
     for spec in [vectors(2), images(8)] {
-        let model = build(&spec, DType::F32, &[])?;
+        let model = built(&ENTRY, &spec, &[])?;
         for (steps, n) in [(0i64, 3usize), (7, 5)] {
             let mut options = (model.samplers()[0].defaults)();
             options.insert("steps".into(), steps.into());
@@ -139,27 +101,15 @@ fn evaluations_are_counted() -> Check {
 #[test]
 fn walkers_resume_exactly() -> Check {
     for spec in [vectors(2), images(8)] {
-        let data = Data(spec);
-        let mut whole = trained(&data, &["model.chains=8", "model.walkers=24"], 4)?;
-        let saved = whole.checkpoint("id")?;
-        let mut resumed = trained(&data, &["model.chains=8", "model.walkers=24"], 0)?;
-        resumed.restore(&saved)?;
-        for _ in 0..4 {
-            whole.step()?;
-            resumed.step()?;
-        }
-        let (a, b) = (whole.model().state()?, resumed.model().state()?);
-        assert!(a.contains_key("walkers.u"));
-        for (name, tensor) in &a {
-            assert_close(tensor, &b[name], Tol::EQUAL);
-        }
+        let sets = ["model.chains=8", "model.walkers=24"];
+        resumes_exactly(&ENTRY, &Data(spec), &sets, &["walkers.u"])?;
     }
     Ok(())
 }
 
 #[test]
 fn impossible_settings_are_named() -> Check {
-    for (set, word) in [
+    let settings = [
         ("model.confinement=0", "model.confinement"),
         ("model.hidden=0", "model.hidden"),
         ("model.step=0", "model.step"),
@@ -169,13 +119,11 @@ fn impossible_settings_are_named() -> Check {
         ("model.restart_rule=never", "metropolis"),
         ("model.smoothing=-1", "model.smoothing"),
         ("model.walker=4", "walkers"),
-    ] {
-        let e = build(&vectors(2), DType::F32, &[set]).err().ok_or("accepted")?.to_string();
-        assert!(e.contains(word), "{set}: {e}");
-    }
+    ];
+    refused(&ENTRY, &vectors(2), &settings)?;
     let binary = DataSpec { space: Space::BinaryStatic, ..images(8) };
-    assert!(build(&binary, DType::F32, &[]).is_err());
-    let model = build(&vectors(3), DType::F32, &[])?;
+    assert!(built(&ENTRY, &binary, &[]).is_err());
+    let model = built(&ENTRY, &vectors(3), &[])?;
     assert!(model.density("quadrature", &Table::new(), &mut Noise::new(0)).is_err());
     assert!(model.sampler("gibbs", &Table::new()).is_err());
     Ok(())

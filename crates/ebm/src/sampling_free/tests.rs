@@ -1,12 +1,16 @@
 //! Energies and data that every loss is judged on, and the laws that all of them keep.
 
 use super::*;
-use crate::neural::tests::{Check, Data, images, mean, vectors};
+use crate::support::{
+    Check, Data, built, derivatives_agree, descends, excess, images, mean, recipe, refused, shake, trained,
+    vectors,
+};
 use crate::{dsm, energy_discrepancy, nce, sm};
 use candle_core::Var;
-use genzoo_core::{Dataset, Device, Draw, Entry, Recipe, Split, TrainConfig, Trainer};
+use genzoo_core::{Device, Draw, Entry, Split};
 use genzoo_numerics::rows;
 use genzoo_testkit::{Tol, assert_close};
+use toml::Value;
 
 /// `U(u) = Σⱼ ½a uⱼ² + ¼b uⱼ⁴ + c uⱼ`, with its derivatives typed out; θ = (a, b, c).
 pub(crate) struct Quartic {
@@ -95,16 +99,6 @@ impl TwoModes {
     }
 }
 
-/// The checked table `[model]` of an entry's tiny instance.
-pub(crate) fn recipe(entry: &Entry, spec: &DataSpec, sets: &[&str]) -> Result<Recipe> {
-    let mut recipe = Recipe::defaults(entry, spec)?;
-    recipe.overlay(&(entry.tiny)(spec))?;
-    for set in sets {
-        recipe.set(set)?;
-    }
-    Ok(recipe)
-}
-
 /// A model in f64 whose weights are all random.
 pub(crate) fn random<M: Method>(
     entry: &Entry,
@@ -114,38 +108,32 @@ pub(crate) fn random<M: Method>(
 ) -> Result<SamplingFree<M>> {
     let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
     let model = SamplingFree::<M>::new(&recipe(entry, spec, sets)?.model, spec, params)?;
-    for (i, (_, var)) in model.params().entries().into_iter().enumerate() {
-        let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
-        var.set(&(var.as_detached_tensor() + (change * strength)?)?)?;
-    }
+    shake(model.params(), strength)?;
     Ok(model)
 }
 
-/// A trained tiny instance.
-pub(crate) fn trained<'a>(entry: &Entry, data: &'a Data, sets: &[&str], steps: u64) -> Result<Trainer<'a>> {
-    let recipe = recipe(entry, data.spec(), sets)?;
-    let build =
-        Build { spec: data.spec(), device: &Device::Cpu, zoo: &genzoo_core::NoZoo, noise: Noise::new(5) };
-    let model = (entry.build)(&recipe.model, build)?;
-    let mut trainer = Trainer::new(model, data, TrainConfig::read(&recipe.train)?, &Noise::new(1))?;
-    trainer.set_steps(steps);
-    for _ in 0..steps {
-        trainer.step()?;
+/// For data `N(0, vI)` in d dimensions and `U = ½|u|²/v`, the loss has slope zero in every parameter of U and in log Z, if the
+/// latter is `off` by nothing; else it has not.
+pub(crate) fn rests_at_the_truth(method: &impl Method, log_z: &Var, (v, d): (f64, usize), off: f64) -> Check {
+    let energy = Quartic::new([1.0 / v, 0.0, 0.0])?;
+    let mut slopes = vec![vec![]; 4];
+    for k in 0..200 {
+        let mut noise = Noise::new(3).at(k);
+        let u = (noise.normal((200, d), DType::F64, &Device::Cpu)? * v.sqrt())?;
+        let grads = method.loss(&energy, &u, &mut noise)?.0.backward()?;
+        let of = |var: &Var| {
+            rows::host(grads.get(var.as_tensor()).ok_or_else(|| Error::Unsupported("none".into()))?)
+        };
+        let row = [of(&energy.theta)?, of(log_z)?].concat();
+        slopes.iter_mut().zip(row).for_each(|(s, g)| s.push(g));
     }
-    Ok(trainer)
-}
-
-/// Mean and standard error of `−log p` above the entropy of the one-dimensional test data, `N(0, 0.7²)`.
-pub(crate) fn excess(model: &dyn Model, data: &Data, density: &str) -> Result<(f64, f64)> {
-    let mut noise = Noise::new(0);
-    let info = model.densities().iter().find(|d| d.name == density).copied();
-    let options = info.map(|d| (d.defaults)()).unwrap_or_default();
-    let density = model.density(density, &options, &mut noise)?;
-    let batch = data.rows(Split::Test, 1_000_000..1_004_000)?;
-    let log_p = rows::host(&density.log_prob(&batch, &mut noise)?.values)?;
-    let truth = |x: f64| -0.5 * (x / 0.7).powi(2) - (0.7 * std::f64::consts::TAU.sqrt()).ln();
-    let gaps: Vec<f64> = rows::host(&batch.x)?.iter().zip(&log_p).map(|(x, l)| truth(*x) - l).collect();
-    Ok(mean(&gaps))
+    let (got, error) = mean(&slopes[3]);
+    assert!(off == 0.0 || got > 10.0 * error, "{got} ± {error}");
+    for slope in slopes.iter().filter(|_| off == 0.0) {
+        let (got, error) = mean(slope);
+        assert_close(got, 0.0, Tol::monte_carlo(error));
+    }
+    Ok(())
 }
 
 /// The loss's gradient against its slope along a random direction of all weights together.
@@ -153,27 +141,7 @@ fn gradient_is_the_slope<M: Method>(entry: &Entry, spec: &DataSpec, sets: &[&str
     let model = random::<M>(entry, spec, sets, 0.2)?;
     let u = Noise::new(3).normal((5, spec.dims()), DType::F64, &Device::Cpu)?;
     let loss = || model.method.loss(&model.energy.tracked(), &u, &mut Noise::new(9)).map(|l| l.0);
-    let grads = loss()?.backward()?;
-    let (mut want, h) = (0.0, 1e-5);
-    let mut sides = [0.0; 2];
-    let entries = model.params().entries();
-    let directions = (0..entries.len()).map(|i| Noise::new(13).at(i as u64));
-    let directions = directions.zip(&entries).map(|(mut n, (_, var))| n.normal_like(var.as_tensor()));
-    let directions = directions.collect::<Result<Vec<_>>>()?;
-    for ((name, var), direction) in entries.iter().zip(&directions) {
-        let gradient = grads.get(var.as_tensor()).ok_or_else(|| format!("{name} has no gradient"))?;
-        want += number(&(gradient * direction)?.sum_all()?)?;
-    }
-    let start: Vec<Tensor> =
-        entries.iter().map(|(_, v)| v.as_detached_tensor().copy()).collect::<std::result::Result<_, _>>()?;
-    for (side, sign) in sides.iter_mut().zip([1.0, -1.0]) {
-        for (((_, var), start), direction) in entries.iter().zip(&start).zip(&directions) {
-            var.set(&(start + (direction * (sign * h))?)?)?;
-        }
-        *side = number(&loss()?)?;
-    }
-    assert_close((sides[0] - sides[1]) / (2.0 * h), want, Tol { abs: 1e-6, rel: 1e-5 });
-    Ok(())
+    descends(&model.params().entries(), loss)
 }
 
 #[test]
@@ -203,18 +171,8 @@ fn jets_are_derivatives_of_the_energy_along_a_line() -> Check {
             &mut genzoo_core::RowStream::new(&Data(spec.clone()), Split::Train, 0),
             &mut Noise::new(1),
         )?;
-        let energy = model.energy.tracked();
         let u = Noise::new(1).normal((4, spec.dims()), DType::F64, &Device::Cpu)?;
-        let v = Noise::new(2).normal_like(&u)?;
-        let jet = energy.jet(&u, &v)?;
-        let at = |h: f64| -> Result<Vec<f64>> { rows::host(&energy.energy(&(&u + (&v * h)?)?)?) };
-        let h = 1e-4;
-        let (up, here, down) = (at(h)?, at(0.0)?, at(-h)?);
-        assert_close(&jet.value, &here, Tol::rel(1e-12));
-        let slope: Vec<f64> = up.iter().zip(&down).map(|(a, b)| (a - b) / (2.0 * h)).collect();
-        assert_close(&jet.first, &slope, Tol { abs: 1e-5, rel: 1e-5 });
-        let bend: Vec<f64> = (0..4).map(|i| (up[i] - 2.0 * here[i] + down[i]) / (h * h)).collect();
-        assert_close(&jet.curvature()?, &bend, Tol { abs: 1e-4, rel: 1e-4 });
+        derivatives_agree(&model.energy.tracked(), &u)?;
     }
     Ok(())
 }
@@ -270,17 +228,9 @@ fn impossible_settings_are_named() -> Check {
         (energy_discrepancy::ENTRY, "model.stabilisation=-1", "model.stabilisation"),
         (energy_discrepancy::ENTRY, "model.confinement=0", "model.confinement"),
     ] {
-        let spec = vectors(2);
-        let table = recipe(&entry, &spec, &[set])?.model;
-        let noise = Noise::new(0);
-        let build = Build { spec: &spec, device: &Device::Cpu, zoo: &genzoo_core::NoZoo, noise };
-        let e = (entry.build)(&table, build).err().ok_or("accepted")?.to_string();
-        assert!(e.contains(word), "{set}: {e}");
+        refused(&entry, &vectors(2), &[(set, word)])?;
     }
-    let spec = vectors(100);
-    let table = recipe(&sm::ENTRY, &spec, &[])?.model;
-    let params = ParamStore::new(&Noise::new(0), DType::F32, &Device::Cpu);
-    let e = SamplingFree::<sm::ScoreMatching>::new(&table, &spec, params).err().ok_or("accepted")?;
+    let e = built(&sm::ENTRY, &vectors(100), &[]).err().ok_or("accepted")?;
     assert!(e.to_string().contains("model.trace"), "{e}");
     Ok(())
 }

@@ -28,7 +28,8 @@ use serde::Deserialize;
 use toml::toml;
 
 use crate::neural::restart::base;
-use crate::neural::{Landscape, NeuralEnergy, SPACES, with_energy, with_tiny_energy};
+use crate::neural::{Landscape, NeuralEnergy, SPACES, recipe};
+use crate::settings::{at_least_one, not_negative, positive};
 
 /// Short-run MCMC in the registry.
 pub const ENTRY: Entry = Entry {
@@ -56,55 +57,17 @@ const SHORT_RUN: SamplerInfo = SamplerInfo {
 };
 
 fn defaults(spec: &DataSpec) -> Table {
-    let own = if spec.image().is_some() {
-        toml! {
-            [model]
-            moves = 30
-            step = 0.05
-            temperature = 0.1
-            regularisation = 1e-4
-            [train]
-            batch = 64
-            lr = 1e-3
-            schedule = "cosine"
-            clip = 10.0
-            ema = 0.99
-        }
+    let (own, train) = if spec.image().is_some() {
+        (toml! { moves = 30 step = 0.05 temperature = 0.1 regularisation = 1e-4 }, Table::new())
     } else {
-        toml! {
-            [model]
-            moves = 20
-            step = 0.05
-            temperature = 0.1
-            regularisation = 1e-4
-            [train]
-            batch = 256
-            lr = 3e-3
-            schedule = "cosine"
-            clip = 10.0
-            ema = 0.99
-        }
+        let own = toml! { moves = 20 step = 0.05 temperature = 0.1 regularisation = 1e-4 };
+        (own, toml! { batch = 256 lr = 3e-3 })
     };
-    with_energy(spec, own)
+    recipe::defaults(spec, own, train)
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    let own = if spec.image().is_some() {
-        toml! {
-            [model]
-            moves = 3
-            [train]
-            batch = 8
-        }
-    } else {
-        toml! {
-            [model]
-            moves = 3
-            [train]
-            batch = 64
-        }
-    };
-    with_tiny_energy(spec, own)
+    recipe::tiny(spec, toml! { moves = 3 })
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -117,18 +80,10 @@ struct Config {
 
 impl Config {
     fn check(&self) -> Result<()> {
-        if self.moves == 0 {
-            return Err(Error::config("model.moves", "an integer ≥ 1", self.moves));
-        }
-        if !(self.step > 0.0 && self.step.is_finite()) {
-            return Err(Error::config("model.step", "a number above 0", self.step));
-        }
-        for (key, value) in [("temperature", self.temperature), ("regularisation", self.regularisation)] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(Error::config(format!("model.{key}"), "a number ≥ 0", value));
-            }
-        }
-        Ok(())
+        at_least_one("moves", self.moves)?;
+        positive("step", self.step)?;
+        not_negative("temperature", self.temperature)?;
+        not_negative("regularisation", self.regularisation)
     }
 }
 

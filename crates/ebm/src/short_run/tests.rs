@@ -1,22 +1,12 @@
 use super::*;
-use crate::neural::tests::{Check, Data, mean, vectors};
-use genzoo_core::{Dataset, Device, Recipe, TrainConfig, Trainer};
-
-fn recipe(spec: &DataSpec, sets: &[&str]) -> Result<Recipe> {
-    let mut recipe = Recipe::defaults(&ENTRY, spec)?;
-    for set in sets {
-        recipe.set(set)?;
-    }
-    Ok(recipe)
-}
+use crate::support::{Check, Data, built, mean, refused, trained, vectors};
 
 /// With f = 0 the chain is linear and its law known: after K moves the variance is ρ^{2K}/κ + 2hT (1 − ρ^{2K})/(1 − ρ²),
 /// ρ = 1 − hκ.
 #[test]
 fn without_a_network_a_run_is_a_linear_recursion() -> Check {
     let sets = ["model.moves=7", "model.step=0.3", "model.temperature=0.4", "model.confinement=0.5"];
-    let params = ParamStore::new(&Noise::new(5), DType::F32, &Device::Cpu);
-    let model = ShortRun::new(&recipe(&vectors(2), &sets)?.model, &vectors(2), params)?;
+    let model = built(&ENTRY, &vectors(2), &sets)?;
     let drawn = model.sampler("short-run", &Table::new())?.sample(&Draw::n(20_000), &mut Noise::new(3))?;
     assert_eq!(drawn.evaluations, 7);
     let rho: f64 = 1.0 - 0.3 * 0.5;
@@ -32,16 +22,8 @@ fn without_a_network_a_run_is_a_linear_recursion() -> Check {
 #[test]
 fn short_runs_become_a_generator() -> Check {
     let data = Data(vectors(2));
-    let sets = ["model.hidden=32", "train.batch=128"];
-    let recipe = recipe(data.spec(), &sets)?;
-    let params = ParamStore::new(&Noise::new(5), DType::F32, &Device::Cpu);
-    let model = ShortRun::new(&recipe.model, data.spec(), params)?;
-    let mut trainer =
-        Trainer::new(Box::new(model), &data, TrainConfig::read(&recipe.train)?, &Noise::new(1))?;
-    trainer.set_steps(200);
-    for _ in 0..200 {
-        trainer.step()?;
-    }
+    let sets = ["model.hidden=32", "train.batch=128", "model.moves=20"];
+    let trainer = trained(&ENTRY, &data, &sets, 200)?;
     let model = trainer.model();
     assert!(model.densities().is_empty() && model.density("ais", &Table::new(), &mut Noise::new(0)).is_err());
     let x = model.sampler("short-run", &Table::new())?.sample(&Draw::n(4000), &mut Noise::new(3))?.x;
@@ -54,15 +36,10 @@ fn short_runs_become_a_generator() -> Check {
 
 #[test]
 fn impossible_settings_are_named() -> Check {
-    for (set, word) in [
+    let settings = [
         ("model.moves=0", "model.moves"),
         ("model.step=0", "model.step"),
         ("model.temperature=-1", "model.temperature"),
-    ] {
-        let params = ParamStore::new(&Noise::new(5), DType::F32, &Device::Cpu);
-        let built = ShortRun::new(&recipe(&vectors(2), &[set])?.model, &vectors(2), params);
-        let e = built.err().ok_or("accepted")?.to_string();
-        assert!(e.contains(word), "{set}: {e}");
-    }
-    Ok(())
+    ];
+    refused(&ENTRY, &vectors(2), &settings)
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::neural::tests::{Check, mean, vectors};
 use crate::sampling_free::tests::{Quartic, TwoModes, random};
+use crate::support::{Check, mean, vectors};
 use candle_core::Device;
 use genzoo_core::capability::Energy;
 use genzoo_testkit::{Tol, assert_close, order_of_convergence};

@@ -44,9 +44,10 @@ use toml::toml;
 
 use crate::neural::density::{self, LogZ};
 use crate::neural::health;
-use crate::neural::{Network, flat};
+use crate::neural::{Network, flat, recipe};
 use crate::pcd;
 use crate::pcd::walkers::Walkers;
+use crate::settings::{count, rule};
 
 /// Neural transport in the registry.
 pub const ENTRY: Entry = Entry {
@@ -125,28 +126,12 @@ fn defaults(spec: &DataSpec) -> Table {
 }
 
 fn tiny(spec: &DataSpec) -> Table {
-    if spec.image().is_some() {
-        return toml! {
-            [model]
-            channels = [4, 8]
-            walkers = 16
-            chains = 8
-            couplings = 2
-            flow_hidden = 8
-            [train]
-            batch = 8
-        };
-    }
-    toml! {
-        [model]
-        hidden = 16
-        walkers = 64
-        chains = 64
-        couplings = 2
-        flow_hidden = 8
-        [train]
-        batch = 64
-    }
+    let own = if spec.image().is_some() {
+        toml! { walkers = 16 chains = 8 couplings = 2 flow_hidden = 8 }
+    } else {
+        toml! { walkers = 64 chains = 64 couplings = 2 flow_hidden = 8 }
+    };
+    recipe::tiny(spec, own)
 }
 
 #[derive(Deserialize)]
@@ -186,13 +171,9 @@ impl NeuralTransport {
         for (key, value) in
             [("couplings", c.couplings), ("flow_hidden", c.flow_hidden), ("flow_layers", c.flow_layers)]
         {
-            if !(1..=4096).contains(&value) {
-                return Err(Error::config(format!("model.{key}"), "an integer from 1 to 4096", value));
-            }
+            count(key, value, 4096)?;
         }
-        if !(c.bound > 0.0 && c.bound <= 20.0) {
-            return Err(Error::config("model.bound", "a number in (0, 20]", c.bound));
-        }
+        rule(c.bound > 0.0 && c.bound <= 20.0, "bound", "a number in (0, 20]", c.bound)?;
         let dims = spec.dims();
         if dims < 2 {
             return Err(Error::Unsupported(

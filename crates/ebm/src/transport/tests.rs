@@ -1,7 +1,6 @@
 use super::*;
-use crate::neural::tests::{Check, Data, images, mean, vectors};
-use crate::sampling_free::tests::recipe;
-use genzoo_core::{Build, Dataset, Device, Draw, Recipe, RowStream, Split, TrainConfig, Trainer};
+use crate::support::{Check, Data, built, images, mean, recipe, refused, shake, trained, vectors};
+use genzoo_core::{Dataset, Device, Draw, RowStream, Split};
 use genzoo_testkit::{Tol, assert_close};
 
 /// A model in f64 whose weights are all random and whose chart is fitted to vectors.
@@ -11,10 +10,7 @@ fn random(
 ) -> std::result::Result<NeuralTransport, Box<dyn std::error::Error>> {
     let params = ParamStore::new(&Noise::new(5), DType::F64, &Device::Cpu);
     let mut model = NeuralTransport::new(&recipe(&ENTRY, spec, &[])?.model, spec, params, &Noise::new(2))?;
-    for (i, (_, var)) in model.params.entries().into_iter().enumerate() {
-        let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
-        var.set(&(var.as_detached_tensor() + (change * strength)?)?)?;
-    }
+    shake(&model.params, strength)?;
     if spec.image().is_none() {
         model.prepare(&mut RowStream::new(&Data(spec.clone()), Split::Train, 0), &mut Noise::new(1))?;
     }
@@ -128,19 +124,8 @@ fn samples_have_the_moments_of_the_density() -> Check {
 #[test]
 fn two_modes_are_learned() -> Check {
     let data = Data(vectors(2));
-    let recipe: Recipe = recipe(
-        &ENTRY,
-        data.spec(),
-        &["train.batch=256", "train.lr=1e-2", "model.hidden=32", "model.couplings=4"],
-    )?;
-    let build =
-        Build { spec: data.spec(), device: &Device::Cpu, zoo: &genzoo_core::NoZoo, noise: Noise::new(5) };
-    let model = (ENTRY.build)(&recipe.model, build)?;
-    let mut trainer = Trainer::new(model, &data, TrainConfig::read(&recipe.train)?, &Noise::new(1))?;
-    trainer.set_steps(300);
-    for _ in 0..300 {
-        trainer.step()?;
-    }
+    let sets = ["train.batch=256", "train.lr=1e-2", "model.hidden=32", "model.couplings=4"];
+    let mut trainer = trained(&ENTRY, &data, &sets, 300)?;
     let batch = data.rows(Split::Test, 1_000_000..1_004_000)?;
     let x = batch.x.to_dtype(DType::F64)?.to_vec2::<f64>()?;
     let truth = |row: &[f64]| {
@@ -160,10 +145,7 @@ fn two_modes_are_learned() -> Check {
     assert_close(means[1].0.0, gap, Tol::monte_carlo(means[1].1));
     // What was saved is found again.
     let saved = trainer.checkpoint("id")?;
-    let build =
-        Build { spec: data.spec(), device: &Device::Cpu, zoo: &genzoo_core::NoZoo, noise: Noise::new(5) };
-    let fresh = (ENTRY.build)(&recipe.model, build)?;
-    let mut again = Trainer::new(fresh, &data, TrainConfig::read(&recipe.train)?, &Noise::new(1))?;
+    let mut again = trained(&ENTRY, &data, &sets, 0)?;
     again.set_steps(300);
     again.restore(&saved)?;
     assert_eq!(again.step()?.loss, trainer.step()?.loss);
@@ -194,15 +176,8 @@ fn impossible_settings_are_named() -> Check {
         (vectors(2), "model.walkers=63", "model.walkers"),
         (images(6), "model.alpha=0.7", "model.alpha"),
     ] {
-        let table = recipe(&ENTRY, &spec, &[set])?.model;
-        let params = ParamStore::new(&Noise::new(5), DType::F32, &Device::Cpu);
-        let Err(error) = NeuralTransport::new(&table, &spec, params, &Noise::new(0)) else {
-            return Err(format!("{set} is accepted").into());
-        };
-        assert!(error.to_string().contains(word), "{set}: {error}");
+        refused(&ENTRY, &spec, &[(set, word)])?;
     }
-    let params = ParamStore::new(&Noise::new(5), DType::F32, &Device::Cpu);
-    let table = recipe(&ENTRY, &vectors(1), &[])?.model;
-    assert!(NeuralTransport::new(&table, &vectors(1), params, &Noise::new(0)).is_err());
+    assert!(built(&ENTRY, &vectors(1), &[]).is_err());
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! The three products of a convolution through unrolled columns, for any float type and processor.
 //!
 //! Row `(c, ky, kx)` of the columns holds what each window sees at that place; the convolution is then one matrix
-//! product per image, or per few images where they are small. f32 on wide vectors goes to [`shift`] instead.
+//! product per image, or per few images where they are small. f32 on wide vectors goes to [`by_image`] instead.
 
 use rayon::prelude::*;
 
-use super::{Conv, Geometry};
+use super::{Conv, Geometry, by_image};
 use crate::matrix::{Threads, View, product};
 use crate::real::Real;
 use crate::reduce::add_rows;
@@ -114,7 +114,7 @@ fn inner_threads(sets: usize) -> Threads {
 
 pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], w: &[T], finish: Finish<'_, T>) -> Vec<T> {
     if let Some((x, w)) = direct(x, w) {
-        return T::from_f32(shift::forward(g, x, w, finish_f32(finish)));
+        return T::from_f32(by_image::forward(g, x, w, finish_f32(finish)));
     }
     let (image, pixels) = (g.c * g.h * g.w, g.pixels());
     let mut y = uninit::<T>(g.b * g.o * pixels);
@@ -192,7 +192,7 @@ fn side_by_side<'a, T: Real>(g: &Geometry, y: &'a [T], room: &'a mut Vec<T>) -> 
 
 pub(super) fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T], finish: Finish<'_, T>) -> Vec<T> {
     if let Some((dy, w)) = direct(dy, w) {
-        return T::from_f32(shift::input_grad(g, dy, w, finish_f32(finish)));
+        return T::from_f32(by_image::input_grad(g, dy, w, finish_f32(finish)));
     }
     let (image, pixels, groups) = (g.c * g.h * g.w, g.pixels(), g.conv.groups);
     let (outputs, rows) = (g.o / groups, g.rows() / groups);
@@ -233,7 +233,7 @@ pub(super) fn input_grad<T: Real>(g: &Geometry, dy: &[T], w: &[T], finish: Finis
 
 pub(super) fn weight_grad<T: Real>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
     if let Some((x, dy)) = direct(x, dy) {
-        return T::from_f32(shift::weight_grad(g, x, dy));
+        return T::from_f32(by_image::weight_grad(g, x, dy));
     }
     /// Partial sums: enough for many cores, few enough to stay cheap. Fixed, so that the bits are.
     const PARTS: usize = 16;

@@ -7,6 +7,7 @@
 //! ```
 //! The transposed convolution is `input_grad` under another name.
 
+mod by_image;
 mod columns;
 
 use std::sync::OnceLock;
@@ -25,6 +26,7 @@ use crate::simd::{Job, dispatch};
 use crate::support::{
     Shared, incoming, is_fast, keeps_gradient_graphs, output, slice, slices, uninit, with_real,
 };
+pub(crate) use by_image::{ImageConv, Scratch, WeightGrad as ImageWeightGrad, image_sets};
 use columns::{forward, input_grad, weight_grad};
 
 /// The geometry of a convolution, the same in both directions.

@@ -6,10 +6,9 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::norms::{Add, Sum, measure, normalise, normalise_backward};
-use crate::conv::Geometry;
+use crate::conv::{Geometry, ImageConv, ImageWeightGrad, Scratch, image_sets};
 use crate::gradients::hand_over;
 use crate::reduce::add_rows;
-use crate::shift::{Forward, InputGrad, Scratch, WeightGrad, image_sets};
 use crate::simd::dispatch;
 use crate::support::{Shared, incoming, output, slice, slices, uninit};
 
@@ -120,8 +119,8 @@ impl Block {
     fn forward(&self, x: &[f32], beside: &[f32], parameters: &[f32]) -> Vec<f32> {
         let p = self.parameters(parameters);
         let (g1, g2) = (&self.g1, &self.g2);
-        let (conv1, conv2) = (Forward::new(g1, p.w1), Forward::new(g2, p.w2));
-        let past = self.gs.as_ref().zip(p.skip).map(|(g, (w, bias))| (Forward::new(g, w), bias));
+        let (conv1, conv2) = (ImageConv::forward(g1, p.w1), ImageConv::forward(g2, p.w2));
+        let past = self.gs.as_ref().zip(p.skip).map(|(g, (w, bias))| (ImageConv::forward(g, w), bias));
         let plane = g1.h * g1.w;
         let (image, out) = (g1.c * plane, g1.o * plane);
         let mut y = uninit::<f32>(g1.b * out);
@@ -184,9 +183,9 @@ impl Block {
     ) -> [Vec<f32>; 3] {
         let p = self.parameters(parameters);
         let (g1, g2) = (&self.g1, &self.g2);
-        let (by_w1, by_w2) = (WeightGrad::new(g1), WeightGrad::new(g2));
-        let (by_in1, by_in2) = (InputGrad::new(g1, p.w1), InputGrad::new(g2, p.w2));
-        let past = self.gs.as_ref().zip(p.skip).map(|(g, (w, _))| (WeightGrad::new(g), InputGrad::new(g, w)));
+        let (by_w1, by_w2) = (ImageWeightGrad::new(g1), ImageWeightGrad::new(g2));
+        let (by_in1, by_in2) = (ImageConv::input_grad(g1, p.w1), ImageConv::input_grad(g2, p.w2));
+        let past = self.gs.as_ref().zip(p.skip).map(|(g, (w, _))| (ImageWeightGrad::new(g), ImageConv::input_grad(g, w)));
         let (c, o, plane) = (g1.c, g1.o, g1.h * g1.w);
         let (image, out) = (c * plane, o * plane);
         let mut dx = uninit::<f32>(x.len());
@@ -253,6 +252,11 @@ impl Block {
                     self.reduce(&d_room[..p * plane], (l, m), own_dx);
                     d_beside.copy_from_slice(&d_room[p * plane..]);
                 }
+            }
+            by_w1.close(sum1, sw1);
+            by_w2.close(sum2, sw2);
+            if let (Some((by_w, _)), Some((scratch, _))) = (&past, &mut past_scratch) {
+                by_w.close(sum_past, scratch);
             }
         });
         let part = |from: usize, to: usize| sums.chunks_exact(len).map(move |s| &s[from..to]);

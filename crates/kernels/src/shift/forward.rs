@@ -1,7 +1,5 @@
 //! The convolution itself.
 
-use rayon::prelude::*;
-
 use super::Scratch;
 use super::planes::{Planes, Reads, Rows, input_planes, input_reads};
 use super::weights::{Weights, pack, run_length};
@@ -57,21 +55,4 @@ impl Forward {
             }
         }
     }
-}
-
-/// `y (b, o, oh, ow)` of `x (b, c, h, w)`, `w (o, c / groups, kh, kw)`; `finish(b · o, plane)` as in [`Forward::image`].
-pub(crate) fn forward(
-    g: &Geometry,
-    x: &[f32],
-    w: &[f32],
-    finish: impl Fn(usize, &mut [f32]) + Sync,
-) -> Vec<f32> {
-    let conv = Forward::new(g, w);
-    let (image, out) = (g.c * g.h * g.w, g.o * g.oh * g.ow);
-    let mut y = uninit::<f32>(g.b * out);
-    y.par_chunks_mut(out).zip(x.par_chunks(image)).enumerate().for_each_init(
-        || conv.scratch(),
-        |scratch, (n, (y, x))| conv.image(x, y, scratch, |o, plane| finish(n * g.o + o, plane)),
-    );
-    y
 }

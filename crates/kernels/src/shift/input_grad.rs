@@ -1,7 +1,5 @@
 //! The transposed convolution: the gradient by the input, phase by phase of a stride.
 
-use rayon::prelude::*;
-
 use super::Scratch;
 use super::planes::{Planes, Reads, Rows};
 use super::weights::{Weights, pack, run_length};
@@ -112,21 +110,4 @@ impl InputGrad {
             }
         }
     }
-}
-
-/// `dx (b, c, h, w)` of `dy (b, o, oh, ow)`, `w (o, c / groups, kh, kw)`; `finish(b · c, plane)`.
-pub(crate) fn input_grad(
-    g: &Geometry,
-    dy: &[f32],
-    w: &[f32],
-    finish: impl Fn(usize, &mut [f32]) + Sync,
-) -> Vec<f32> {
-    let conv = InputGrad::new(g, w);
-    let (image, out) = (g.c * g.h * g.w, g.o * g.oh * g.ow);
-    let mut dx = uninit::<f32>(g.b * image);
-    dx.par_chunks_mut(image).zip(dy.par_chunks(out)).enumerate().for_each_init(
-        || conv.scratch(),
-        |scratch, (n, (dx, dy))| conv.image(dy, dx, scratch, |c, plane| finish(n * g.c + c, plane)),
-    );
-    dx
 }

@@ -38,7 +38,7 @@ pub(super) fn lanes(
 }
 
 /// `out[j · out_stride + i] = x[i · stride + j]` for i < rows and j < columns.
-pub(super) fn transpose(
+pub(crate) fn transpose(
     x: &[f32],
     stride: usize,
     (rows, columns): (usize, usize),

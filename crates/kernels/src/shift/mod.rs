@@ -22,9 +22,10 @@ mod weights;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(crate) use forward::{Forward, forward};
-pub(crate) use input_grad::{InputGrad, input_grad};
-pub(crate) use weight_grad::{WeightGrad, image_sets, weight_grad};
+pub(crate) use forward::Forward;
+pub(crate) use input_grad::InputGrad;
+pub(crate) use loops::transpose;
+pub(crate) use weight_grad::WeightGrad;
 
 /// Whether this processor has the vectors for it.
 pub(crate) fn available() -> bool {

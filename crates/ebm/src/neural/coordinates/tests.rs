@@ -2,8 +2,8 @@ use genzoo_core::{Dataset, RowStream, Split, Table, config};
 use nalgebra::DVector;
 
 use super::*;
-use crate::neural::tests::Check;
-use crate::neural::{NeuralEnergy, density, with_energy};
+use crate::neural::{NeuralEnergy, density, recipe};
+use crate::support::{Check, shake};
 use genzoo_core::capability::Energy;
 use genzoo_core::{Batch, Density, ParamStore, Space};
 use genzoo_testkit::{Tol, assert_close};
@@ -104,14 +104,11 @@ fn the_way_back_is_the_way_there() -> Check {
 
 fn energy(kept: usize, dtype: DType) -> Result<NeuralEnergy> {
     let data = mixed();
-    let mut table = with_energy(&data.0, Table::new());
-    if let Some(toml::Value::Table(model)) = table.get_mut("model") {
-        model.insert("principal".into(), (kept as i64).into());
-        model.insert("smoothing".into(), 0.0.into());
-        model.insert("hidden".into(), 8.into());
-    }
+    let own = toml::toml! { smoothing = 0.0 hidden = 8 };
+    let mut table: Table = config::get(&recipe::defaults(&data.0, own, Table::new()), "model", "recipe")?;
+    table.insert("principal".into(), (kept as i64).into());
     let params = ParamStore::new(&Noise::new(5), dtype, &Device::Cpu);
-    let mut energy = NeuralEnergy::new(&config::get(&table, "model", "recipe")?, &data.0, params)?;
+    let mut energy = NeuralEnergy::new(&table, &data.0, params)?;
     energy.prepare(&mut RowStream::new(&data, Split::Train, 0))?;
     Ok(energy)
 }
@@ -144,10 +141,7 @@ fn without_a_network_the_density_is_the_fitted_gaussian() -> Check {
 #[test]
 fn the_gradient_over_data_is_the_slope_of_the_energy() -> Check {
     let energy = energy(3, DType::F64)?;
-    for (i, (_, var)) in energy.params().entries().into_iter().enumerate() {
-        let change = Noise::new(7).at(i as u64).normal_like(var.as_tensor())?;
-        var.set(&(var.as_detached_tensor() + (change * 0.3)?)?)?;
-    }
+    shake(energy.params(), 0.3)?;
     let x = Noise::new(1).normal((4, 1, 2, 3), DType::F64, &Device::Cpu)?;
     let (value, gradient) = energy.energy_and_gradient(&x)?;
     assert_close(&energy.energy(&x)?, &value, Tol::rel(1e-12));

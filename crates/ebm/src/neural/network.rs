@@ -29,9 +29,7 @@ struct Vector {
 
 #[derive(Deserialize)]
 struct Convolutional {
-    /// Models without a choice do not name it.
-    #[serde(default)]
-    network: Option<String>,
+    network: String,
     channels: Vec<usize>,
     activation: String,
 }
@@ -101,14 +99,14 @@ impl Filters {
             ..ConvConfig::new(height, outputs)
         };
         let potential = outputs == 1;
-        match c.network.as_deref() {
-            Some("residual") => Ok(Self::Residual(ResidualConv::new(&sizes, potential, params)?)),
+        match c.network.as_str() {
+            "residual" => Ok(Self::Residual(ResidualConv::new(&sizes, potential, params)?)),
             // Images of a few principal coordinates are vectors and have a perceptron; whole ones a plain net.
-            None | Some("mlp") if potential => {
+            "mlp" if potential => {
                 Ok(Self::Plain(ConvEncoder::potential(&sizes, &params.group("main"))?))
             }
-            None | Some("mlp") => Ok(Self::Plain(ConvEncoder::new(&sizes, &params.group("main"))?)),
-            Some(other) => {
+            "mlp" => Ok(Self::Plain(ConvEncoder::new(&sizes, &params.group("main"))?)),
+            other => {
                 let want = "\"mlp\", which for whole images is a plain convolutional net, or \"residual\"";
                 Err(Error::config("model.network", want, other))
             }

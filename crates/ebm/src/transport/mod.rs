@@ -72,6 +72,7 @@ fn defaults(spec: &DataSpec) -> Table {
     if spec.image().is_some() {
         return toml! {
             [model]
+            network = "mlp"
             channels = [16, 32]
             activation = "silu"
             regularisation = 1e-3

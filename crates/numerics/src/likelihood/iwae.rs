@@ -104,7 +104,11 @@ fn log_weights(
     let log_likelihood = decoder.log_likelihood(x, &z)?;
     let wide = |t: &Tensor| t.to_dtype(DType::F64);
     let joint = (wide(&log_likelihood)? + math::log_standard_normal(&wide(&z)?)?)?;
-    rows::host(&(joint - wide(&log_q)?)?)
+    let log_w = rows::host(&(joint - wide(&log_q)?)?)?;
+    // A code that no number holds, of a row far from all data, has no prior probability: its weight is 0.
+    let squares = rows::host(&wide(&z)?.flatten_from(1)?.sqr()?.sum(1)?)?;
+    let weight = |(w, s): (f64, f64)| if s.is_finite() { w } else { f64::NEG_INFINITY };
+    Ok(log_w.into_iter().zip(squares).map(weight).collect())
 }
 
 #[cfg(test)]
@@ -217,6 +221,23 @@ mod tests {
             assert!((value - evidence(*x)).abs() < 4.0 * (1.0 / ess).sqrt(), "{value} {}", evidence(*x));
             assert!((500.0..5_000.0).contains(ess), "{ess}");
         }
+        Ok(())
+    }
+
+    /// Codes beyond the range of `f32` leave a bound of −∞, for their row alone.
+    #[test]
+    fn codes_that_no_number_holds_have_no_weight() -> Result<()> {
+        struct Far;
+        impl Encoder for Far {
+            fn sample_and_log_q(&self, x: &Tensor, _: &mut Noise) -> Result<(Tensor, Tensor)> {
+                let z = (x * 1e10)?;
+                Ok((z.clone(), (&z - &z)?.squeeze(1)?))
+            }
+        }
+        let x = Tensor::new(&[[0.5f32], [1e30]], &Device::Cpu)?;
+        let got = ImportanceBound::new(4).estimate(&Far, &Linear, &x, &mut Noise::new(0))?;
+        let values = rows::host(&got.values)?;
+        assert!(values[0].is_finite() && values[1] == f64::NEG_INFINITY, "{values:?}");
         Ok(())
     }
 

@@ -154,8 +154,8 @@ mod tests {
         for (position, n) in [(0, 1), (0, 256), (5, 256), (0, 700), (1234, 31), (carry, 600), (16, 16)] {
             let mut got = vec![0; n];
             if !chacha8(&key, position, &mut got) {
-                eprintln!("skipped: this processor has no AVX-512");
-                return;
+                assert!(got.iter().all(|w| *w == 0), "nothing is written where nothing is served");
+                continue;
             }
             for (i, got) in got.iter().enumerate() {
                 let at = position + i as u64;

@@ -52,8 +52,8 @@ mod simd;
 mod small;
 mod support;
 mod tangents;
-mod waves;
 mod vector;
+mod waves;
 mod winograd;
 
 pub use activation::{Activation, act, act_curvature, act_grad};

@@ -20,21 +20,20 @@ use crate::support::{
 #[inline(always)]
 pub(crate) fn sine(r: f64) -> f64 {
     let z = r * r;
-    let tail = -1.984_126_982_985_794_931_34e-4
-        + z * (2.755_731_370_707_006_767_89e-6
-            + z * (-2.505_076_025_340_686_341_95e-8 + z * 1.589_690_995_211_550_102_21e-10));
-    let tail = 8.333_333_333_322_489_461_24e-3 + z * tail;
-    r + z * r * (-1.666_666_666_666_663_243_48e-1 + z * tail)
+    let tail = -0.000_198_412_698_298_579_5
+        + z * (2.755_731_370_707_006_8e-6 + z * (-2.505_076_025_340_686_3e-8 + z * 1.589_690_995_211_55e-10));
+    let tail = 0.008_333_333_333_322_49 + z * tail;
+    r + z * r * (-0.166_666_666_666_666_32 + z * tail)
 }
 
 /// `cos r` for |r| ≤ π/4, within a unit of the last place.
 #[inline(always)]
 pub(crate) fn cosine(r: f64) -> f64 {
     let z = r * r;
-    let tail = -2.755_731_435_139_066_330_35e-7
-        + z * (2.087_572_321_298_174_827_90e-9 + z * -1.135_964_755_778_819_482_65e-11);
-    let tail = 2.480_158_728_947_672_941_78e-5 + z * tail;
-    let tail = z * (4.166_666_666_666_660_190_37e-2 + z * (-1.388_888_888_887_410_957_49e-3 + z * tail));
+    let tail =
+        -2.755_731_435_139_066_3e-7 + z * (2.087_572_321_298_175e-9 + z * -1.135_964_755_778_819_5e-11);
+    let tail = 2.480_158_728_947_673e-5 + z * tail;
+    let tail = z * (0.041_666_666_666_666_6 + z * (-0.001_388_888_888_887_411 + z * tail));
     let half = 0.5 * z;
     let w = 1.0 - half;
     w + (((1.0 - w) - half) + z * tail)
@@ -116,7 +115,7 @@ impl Wave {
 const LANES: usize = 16;
 /// Up to here k times the first part of π/2 is exact.
 const FARTHEST: f32 = 1_048_576.0;
-const QUARTER: [f64; 2] = [1.570_796_326_734_125_614_17, 6.077_100_506_506_192_249_32e-11];
+const QUARTER: [f64; 2] = [1.570_796_326_734_125_6, 6.077_100_506_506_192e-11];
 /// Added and taken away, it rounds to an integer, whose last bits it leaves in its own.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 
@@ -133,7 +132,7 @@ impl Job for Waves<'_> {
         // A cosine is the sine a quarter later.
         let later = u64::from(self.wave == Wave::Cosine);
         for (x, out) in self.x.chunks(LANES).zip(self.out.chunks_mut(LANES)) {
-            if x.iter().any(|x| !(x.abs() <= FARTHEST)) {
+            if !x.iter().all(|x| x.abs() <= FARTHEST) {
                 for (out, x) in out.iter_mut().zip(x) {
                     *out = self.wave.standard(f64::from(*x)) as f32;
                 }

@@ -98,9 +98,7 @@ fn convolution(
     let (mut values, mut bounds) = (Vec::new(), Vec::new());
     let corner = |y: usize, x: usize| (y as isize - before.0 as isize, x as isize - before.1 as isize);
     for n in 0..images {
-        let tiles = |c: usize, y: usize, xs: usize| {
-            between(&b, &x.tile(n, c, corner(y, xs), kh + 1, 4), &b3)
-        };
+        let tiles = |c: usize, y: usize, xs: usize| between(&b, &x.tile(n, c, corner(y, xs), kh + 1, 4), &b3);
         let ahead: Vec<Vec<_>> = (0..oh.div_ceil(2) * ow.div_ceil(2))
             .map(|t| {
                 let (ty, tx) = (t / ow.div_ceil(2), t % ow.div_ceil(2));

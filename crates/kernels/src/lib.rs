@@ -9,6 +9,8 @@
 //! [`inverse`], [`log_abs_det`] and [`solve`] have derivatives built from themselves. Fused operations ([`linear`],
 //! [`masked_linear`], [`linear_tangents`], [`conv2d`] with an activation, [`residual_block`], [`attention`], [`gate`],
 //! [`gaussian_rows`], [`sin`], [`cos`], norms) switch to such compositions when candle keeps gradient graphs
+//! [`masked_linear`], [`linear_tangents`], [`conv2d`] with an activation, [`residual_block`], [`attention`], [`perceptron`], [`gate`],
+//! [`gaussian_rows`], norms) switch to such compositions when candle keeps gradient graphs
 //! (`CANDLE_GRAD_DO_NOT_DETACH`), and refuse rather than return a gradient that is silently incomplete.
 //!
 //! Surprises of candle that this crate works around: `max_pool2d`, `upsample_nearest2d`, `layer_norm` and
@@ -26,6 +28,7 @@ mod bernoulli;
 mod chacha;
 mod contrast;
 mod conv;
+mod crew;
 mod gate;
 mod gaussian;
 mod gradients;
@@ -39,6 +42,7 @@ mod norm;
 mod normal;
 pub mod optim;
 mod pad;
+mod perceptron;
 mod plain;
 mod pool;
 mod real;
@@ -63,6 +67,7 @@ pub use bernoulli::ones_below;
 pub use chacha::chacha8;
 pub use contrast::contrast;
 pub use conv::{Conv, conv_transpose2d, conv2d, conv2d_input_grad, conv2d_weight_grad};
+pub use crew::share;
 pub use gate::gate;
 pub use gaussian::gaussian_rows;
 pub use gradients::gradients;
@@ -74,6 +79,7 @@ pub use masked_linear::{Pattern, masked_linear};
 pub use norm::{group_norm, instance_norm, layer_norm};
 pub use normal::{normals_f32, normals_f64};
 pub use pad::{Margins, pad2d};
+pub use perceptron::{Dense, perceptron};
 pub use pool::{avg_pool2d, max_pool2d};
 pub use reduce::{log_sum_exp, log_sum_exp_over, softmax, sum_over, sum_rows};
 pub use resample::{avg_pool2, cat_channels, sum_pool2, upsample2};

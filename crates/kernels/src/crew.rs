@@ -121,7 +121,9 @@ impl Crew {
     fn share<F: Fn(usize) + Sync>(&self, pieces: usize, work: &F) -> Option<Box<dyn Any + Send>> {
         self.processor.store(processor(), Ordering::Relaxed);
         let workers = self.posts.len();
-        let share = (self.posts[self.captain].order.next.load(Ordering::Relaxed) >> 32) + 1;
+        // After 2³² shares the numbers begin again.
+        let last = self.posts[self.captain].order.next.load(Ordering::Relaxed) >> 32;
+        let share = u64::from((last as u32).wrapping_add(1));
         let address = std::ptr::from_ref(work).cast_mut().cast::<()>();
         for (w, Post { order, .. }) in self.posts.iter().enumerate() {
             let rank = (w + workers - self.captain) % workers;
@@ -273,6 +275,21 @@ mod tests {
             });
             dismiss();
         }
+    }
+
+    /// Long trainings count further than 32 bits.
+    #[test]
+    fn numbers_of_shares_may_begin_again() {
+        let crew = Crew::assemble(2, 0);
+        for Post { order, .. } in &crew.posts {
+            order.next.store(u64::from(u32::MAX - 2) << 32, Ordering::Release);
+        }
+        for _ in 0..5 {
+            let sum = AtomicUsize::new(0);
+            assert!(crew.share(4, &|i| drop(sum.fetch_add(i, Ordering::Relaxed))).is_none());
+            assert_eq!(sum.into_inner(), 6);
+        }
+        dismiss();
     }
 
     /// A panic in any piece reaches the captain once all pieces have ended, and the crew lives on.

@@ -102,9 +102,7 @@ impl Filters {
         match c.network.as_str() {
             "residual" => Ok(Self::Residual(ResidualConv::new(&sizes, potential, params)?)),
             // Images of a few principal coordinates are vectors and have a perceptron; whole ones a plain net.
-            "mlp" if potential => {
-                Ok(Self::Plain(ConvEncoder::potential(&sizes, &params.group("main"))?))
-            }
+            "mlp" if potential => Ok(Self::Plain(ConvEncoder::potential(&sizes, &params.group("main"))?)),
             "mlp" => Ok(Self::Plain(ConvEncoder::new(&sizes, &params.group("main"))?)),
             other => {
                 let want = "\"mlp\", which for whole images is a plain convolutional net, or \"residual\"";

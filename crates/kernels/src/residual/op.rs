@@ -185,7 +185,11 @@ impl Block {
         let (g1, g2) = (&self.g1, &self.g2);
         let (by_w1, by_w2) = (ImageWeightGrad::new(g1), ImageWeightGrad::new(g2));
         let (by_in1, by_in2) = (ImageConv::input_grad(g1, p.w1), ImageConv::input_grad(g2, p.w2));
-        let past = self.gs.as_ref().zip(p.skip).map(|(g, (w, _))| (ImageWeightGrad::new(g), ImageConv::input_grad(g, w)));
+        let past = self
+            .gs
+            .as_ref()
+            .zip(p.skip)
+            .map(|(g, (w, _))| (ImageWeightGrad::new(g), ImageConv::input_grad(g, w)));
         let (c, o, plane) = (g1.c, g1.o, g1.h * g1.w);
         let (image, out) = (c * plane, o * plane);
         let mut dx = uninit::<f32>(x.len());

@@ -154,12 +154,7 @@ unsafe fn down<V: Vector, const R: usize>(x: *const f32, row: usize) -> [V; R] {
 }
 
 #[inline(always)]
-unsafe fn enter_all<V: Vector, const R: usize>(
-    x: &[Line],
-    from: Pixels,
-    s: Strip,
-    v: &mut [Line],
-) {
+unsafe fn enter_all<V: Vector, const R: usize>(x: &[Line], from: Pixels, s: Strip, v: &mut [Line]) {
     let (x, v) = (floats(x).as_ptr(), floats_mut(v).as_mut_ptr());
     let (row, plane) = (16 * from.columns, 16 * s.plane());
     for block in 0..s.blocks {
@@ -192,12 +187,7 @@ unsafe fn enter_all<V: Vector, const R: usize>(
 }
 
 #[inline(always)]
-unsafe fn spread_all<V: Vector, const R: usize>(
-    x: &[Line],
-    from: Pixels,
-    s: Strip,
-    v: &mut [Line],
-) {
+unsafe fn spread_all<V: Vector, const R: usize>(x: &[Line], from: Pixels, s: Strip, v: &mut [Line]) {
     let (x, v) = (floats(x).as_ptr(), floats_mut(v).as_mut_ptr());
     let (row, plane) = (16 * from.columns, 16 * s.plane());
     for block in 0..s.blocks {
@@ -219,8 +209,8 @@ unsafe fn spread_all<V: Vector, const R: usize>(
                             }
                             d
                         });
-                        for r in 0..R {
-                            let (a, b) = (columns[0][r], columns[1][r]);
+                        let [left, right] = columns;
+                        for (r, (a, b)) in left.into_iter().zip(right).enumerate() {
                             let v = v.add(4 * r * plane);
                             a.store(v);
                             a.plus(b).store(v.add(plane));

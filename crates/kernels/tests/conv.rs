@@ -30,6 +30,12 @@ fn cases() -> Vec<Case> {
         ((2, 1, 2, 9), (2, 2, 5), Conv::strided(3, 2)),
         ((1, 2, 2, 2), (1, 5, 5), Conv::strided(1, 2)),
         ((5, 3, 20, 20), (4, 3, 3), Conv::same(3)),
+        // By tiles in f32: whole and cut ones, each padding, blocks of channels that are not full.
+        ((3, 16, 9, 7), (24, 3, 3), Conv::same(3)),
+        ((2, 28, 6, 8), (16, 3, 3), Conv::default()),
+        ((1, 12, 3, 4), (48, 3, 3), Conv::strided(1, 2)),
+        ((4, 16, 8, 5), (32, 2, 3), Conv::default()),
+        ((2, 15, 5, 6), (13, 2, 3), Conv::same(3)),
     ]
 }
 
@@ -200,10 +206,20 @@ fn the_bits_do_not_depend_on_the_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let case = ((37, 8, 14, 14), (16, 3, 3), Conv::same(3));
-            let (x, w, b) = inputs(&case);
-            let all = [f32s(&x), f32s(&w), f32s(&b)];
-            gradients(&all, |t| conv2d(&t[0], &t[1], Some(&t[2]), case.2, Activation::Silu))
+            let cases = [
+                ((37, 8, 14, 14), (16, 3, 3), Conv::same(3)),
+                ((37, 16, 14, 14), (32, 3, 3), Conv::same(3)),
+                ((21, 32, 7, 7), (16, 2, 3), Conv::same(3)),
+            ];
+            let one = |case: &Case| {
+                let (x, w, b) = inputs(case);
+                let f = |t: &[Tensor]| conv2d(&t[0], &t[1], Some(&t[2]), case.2, Activation::Silu);
+                let all = [f32s(&x), f32s(&w), f32s(&b)];
+                let mut got = gradients(&all, f);
+                got.push(f(&all).unwrap());
+                got
+            };
+            cases.iter().flat_map(one).collect::<Vec<_>>()
         })
     };
     let one = run(1);

@@ -9,6 +9,8 @@
 //! computed and dropped; where there are outputs enough to fill vectors with them instead of pixels, there are none.
 //! The sum over k is in one fixed order: bits depend on neither threads nor batch.
 //!
+//! Kernels of 3 × 3 and 2 × 3 go to `crate::winograd` where that is faster.
+//!
 //! Error in f32: at most K u Σ |w x| for K terms, u = 6e-8, the bound of any sum in order with fused products.
 
 mod forward;

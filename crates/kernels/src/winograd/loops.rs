@@ -209,8 +209,8 @@ unsafe fn spread_all<V: Vector, const R: usize>(x: &[Line], from: Pixels, s: Str
                             }
                             d
                         });
-                        for r in 0..R {
-                            let (a, b) = (columns[0][r], columns[1][r]);
+                        let [left, right] = columns;
+                        for (r, (a, b)) in left.into_iter().zip(right).enumerate() {
                             let v = v.add(4 * r * plane);
                             a.store(v);
                             a.plus(b).store(v.add(plane));

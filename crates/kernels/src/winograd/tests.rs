@@ -4,8 +4,10 @@ use super::{TileConv, WeightGrad};
 use crate::conv::{Conv, Geometry};
 use crate::simd::{Level, at_most, level};
 
+type Matrix = Vec<Vec<f64>>;
+
 /// The matrices of one dimension, `(Aᵀ, Bᵀ, G)`, for three or two entries of the kernel.
-fn matrices(kernel: usize) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Vec<f64>>) {
+fn matrices(kernel: usize) -> (Matrix, Matrix, Matrix) {
     let rows = |rows: &[&[f64]]| rows.iter().map(|r| r.to_vec()).collect();
     match kernel {
         3 => (
@@ -22,14 +24,14 @@ fn matrices(kernel: usize) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Vec<f64>>) {
 }
 
 /// `|left| x |right|ᵀ`, entry by entry absolute.
-fn between(left: &[Vec<f64>], x: &[Vec<f64>], right: &[Vec<f64>]) -> Vec<Vec<f64>> {
+fn between(left: &[Vec<f64>], x: &[Vec<f64>], right: &[Vec<f64>]) -> Matrix {
     let entry = |l: &[f64], r: &[f64]| -> f64 {
         l.iter().zip(x).map(|(l, x)| r.iter().zip(x).map(|(r, x)| (l * x * r).abs()).sum::<f64>()).sum()
     };
     left.iter().map(|l| right.iter().map(|r| entry(l, r)).collect()).collect()
 }
 
-fn turned(m: &[Vec<f64>]) -> Vec<Vec<f64>> {
+fn turned(m: &[Vec<f64>]) -> Matrix {
     (0..m[0].len()).map(|j| m.iter().map(|row| row[j]).collect()).collect()
 }
 
@@ -53,7 +55,7 @@ impl Field<'_> {
         f64::from(self.data[((n * channels + c) * h + y as usize) * w + x as usize])
     }
     /// Rows and columns from (y, x) on.
-    fn tile(&self, n: usize, c: usize, (y, x): (isize, isize), rows: usize, columns: usize) -> Vec<Vec<f64>> {
+    fn tile(&self, n: usize, c: usize, (y, x): (isize, isize), rows: usize, columns: usize) -> Matrix {
         let row = |i: usize| (0..columns).map(|j| self.at(n, c, y + i as isize, x + j as isize)).collect();
         (0..rows).map(row).collect()
     }
@@ -88,11 +90,10 @@ fn convolution(
     before: (usize, usize),
     outputs: usize,
     (oh, ow): (usize, usize),
-    at: impl Fn(usize, usize) -> Vec<Vec<f64>>,
+    at: impl Fn(usize, usize) -> Matrix,
 ) -> (Vec<f64>, Vec<f64>) {
     let [images, channels, ..] = x.sizes;
-    let kernels: Vec<Vec<Vec<Vec<f64>>>> =
-        (0..outputs).map(|o| (0..channels).map(|c| at(o, c)).collect()).collect();
+    let kernels: Vec<Vec<Matrix>> = (0..outputs).map(|o| (0..channels).map(|c| at(o, c)).collect()).collect();
     let kh = kernels[0][0].len();
     let ((a, b, g), (a3, b3, g3)) = (matrices(kh), matrices(3));
     let (mut values, mut bounds) = (Vec::new(), Vec::new());
@@ -184,7 +185,7 @@ fn the_convolution_is_within_its_bound() {
     for g in cases() {
         let Inputs { x, w, .. } = inputs(&g);
         let field = Field { data: &x, sizes: [g.b, g.c, g.h, g.w] };
-        let kernel = |o: usize, c: usize| -> Vec<Vec<f64>> {
+        let kernel = |o: usize, c: usize| -> Matrix {
             let w = &w[(o * g.c + c) * g.kh * 3..][..g.kh * 3];
             w.chunks(3).map(|row| row.iter().map(|v| f64::from(*v)).collect()).collect()
         };
@@ -204,7 +205,7 @@ fn the_input_gradient_is_within_its_bound() {
         let Inputs { w, dy, .. } = inputs(&g);
         let field = Field { data: &dy, sizes: [g.b, g.o, g.oh, g.ow] };
         // Output y takes pixel y + ky − p through entry ky, so pixel y gets from output y − ky + p.
-        let kernel = |c: usize, o: usize| -> Vec<Vec<f64>> {
+        let kernel = |c: usize, o: usize| -> Matrix {
             let entry = |ky: usize, kx: usize| f64::from(w[((o * g.c + c) * g.kh + ky) * 3 + kx]);
             (0..g.kh).rev().map(|ky| (0..3).rev().map(|kx| entry(ky, kx)).collect()).collect()
         };

@@ -97,11 +97,10 @@ impl<const R: usize> Job for Stretch<'_, R> {
                 g[if turned { entries - 1 - k } else { k }][lane] = *w;
             }
         }
-        let columns: [[Row; 4]; 3] = std::array::from_fn(|kx| stretch::<R>([g[kx], g[3 + kx], g[6 + kx]]));
+        let [a, b, c] = std::array::from_fn(|kx| stretch::<R>([g[kx], g[3 + kx], g[6 + kx]]));
         let at = place(channels, self.blocks, self.c, self.block);
-        for r in 0..R {
-            let row = stretch::<4>([columns[0][r], columns[1][r], columns[2][r]]);
-            for (j, row) in row.into_iter().enumerate() {
+        for (r, ((a, b), c)) in a.into_iter().zip(b).zip(c).enumerate().take(R) {
+            for (j, row) in stretch::<4>([a, b, c]).into_iter().enumerate() {
                 let p = 4 * r + j;
                 // SAFETY: each line belongs to one channel and one block.
                 unsafe { self.lines.part(p * plane(channels, self.blocks) + at, 1)[0] = Line(row) };
@@ -123,18 +122,17 @@ impl<const R: usize> Job for Shrink<'_, R> {
     #[inline(always)]
     fn run(self) {
         let Self { u, channels, blocks, sum } = self;
-        for c in 0..channels {
+        for channel in 0..channels {
             for block in 0..blocks {
-                let at = place(channels, blocks, c, block);
+                let at = place(channels, blocks, channel, block);
                 let line = |p: usize| u[p * plane(channels, blocks) + at].0;
-                let rows: [[Row; 3]; 4] = std::array::from_fn(|r| match r < R {
+                let [a, b, c, d] = std::array::from_fn(|r| match r < R {
                     true => shrink::<4>([line(4 * r), line(4 * r + 1), line(4 * r + 2), line(4 * r + 3)]),
                     false => [[0.0; 16]; 3],
                 });
-                for kx in 0..3 {
-                    let column = shrink::<R>([rows[0][kx], rows[1][kx], rows[2][kx], rows[3][kx]]);
-                    for (ky, values) in column.iter().enumerate().take(R - 1) {
-                        let to = ((c * (R - 1) + ky) * 3 + kx) * blocks + block;
+                for (kx, (((a, b), c), d)) in a.into_iter().zip(b).zip(c).zip(d).enumerate() {
+                    for (ky, values) in shrink::<R>([a, b, c, d]).iter().enumerate().take(R - 1) {
+                        let to = ((channel * (R - 1) + ky) * 3 + kx) * blocks + block;
                         for (sum, v) in sum[16 * to..][..16].iter_mut().zip(values) {
                             *sum += v;
                         }

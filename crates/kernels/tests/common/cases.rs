@@ -144,6 +144,12 @@ fn layers() -> Vec<Case> {
             |t| conv2d(&t[0], &t[1], Some(&t[2]), Conv::strided(2, 1), Activation::Silu)
         ),
         case!(
+            "conv2d of 3 x 3",
+            [[[1, 2, 3, 4], [3, 2, 3, 3], [3]]],
+            [[9, 28, 13, 14], [48, 28, 3, 3], [48]],
+            |t| conv2d(&t[0], &t[1], Some(&t[2]), Conv::same(3), Activation::Silu)
+        ),
+        case!(
             "grouped conv2d",
             [[[1, 4, 3, 4], [6, 2, 3, 3], [6]]],
             [[5, 32, 9, 9], [64, 16, 3, 3], [64]],

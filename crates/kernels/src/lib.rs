@@ -7,7 +7,7 @@
 //! Second derivatives: [`act`], [`act_grad`], [`act_curvature`], [`conv2d`], [`conv_transpose2d`], [`upsample2`], [`sum_pool2`],
 //! [`avg_pool2d`], [`max_pool2d`], [`resize_bilinear`], [`pad2d`], [`mask`], [`softmax`], [`log_sum_exp`], [`sum_over`],
 //! [`inverse`], [`log_abs_det`] and [`solve`] have derivatives built from themselves. Fused operations ([`linear`],
-//! [`masked_linear`], [`linear_tangents`], [`conv2d`] with an activation, [`residual_block`], [`attention`], [`gate`],
+//! [`masked_linear`], [`linear_tangents`], [`conv2d`] with an activation, [`residual_block`], [`attention`], [`perceptron`], [`gate`],
 //! [`gaussian_rows`], norms) switch to such compositions when candle keeps gradient graphs
 //! (`CANDLE_GRAD_DO_NOT_DETACH`), and refuse rather than return a gradient that is silently incomplete.
 //!
@@ -25,6 +25,7 @@ mod batch_norm;
 mod bernoulli;
 mod contrast;
 mod conv;
+mod crew;
 mod gate;
 mod gaussian;
 mod gradients;
@@ -37,6 +38,7 @@ mod matrix;
 mod norm;
 pub mod optim;
 mod pad;
+mod perceptron;
 mod plain;
 mod pool;
 mod real;
@@ -57,6 +59,7 @@ pub use batch_norm::{BatchNormed, batch_norm};
 pub use bernoulli::ones_below;
 pub use contrast::contrast;
 pub use conv::{Conv, conv_transpose2d, conv2d, conv2d_input_grad, conv2d_weight_grad};
+pub use crew::share;
 pub use gate::gate;
 pub use gaussian::gaussian_rows;
 pub use gradients::gradients;
@@ -67,6 +70,7 @@ pub use mask::mask;
 pub use masked_linear::{Pattern, masked_linear};
 pub use norm::{group_norm, instance_norm, layer_norm};
 pub use pad::{Margins, pad2d};
+pub use perceptron::{Dense, perceptron};
 pub use pool::{avg_pool2d, max_pool2d};
 pub use reduce::{log_sum_exp, log_sum_exp_over, softmax, sum_over, sum_rows};
 pub use resample::{avg_pool2, cat_channels, sum_pool2, upsample2};

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
-use rayon::prelude::*;
 
 use crate::activation::par_blocks;
+use crate::crew::collect;
 use crate::real::Real;
 use crate::reduce::fold_lanes;
 use crate::simd::{Job, dispatch};
@@ -151,8 +151,11 @@ pub fn squared_norm(x: &Tensor) -> Result<f64> {
     let x = x.contiguous()?;
     with_real!(x.dtype(), T, {
         slices!(T; x = &x);
-        let partial: Vec<f64> =
-            x.par_chunks(BLOCK).with_min_len(4).map(|b| dispatch(SquaresJob(b))).collect();
+        // Four blocks are worth handing over.
+        let partial = collect(x.len().div_ceil(4 * BLOCK), |i| {
+            let four = &x[4 * BLOCK * i..x.len().min(4 * BLOCK * (i + 1))];
+            four.chunks(BLOCK).map(|b| dispatch(SquaresJob(b))).sum::<f64>()
+        });
         Ok(partial.iter().sum())
     })
 }

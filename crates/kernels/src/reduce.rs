@@ -5,6 +5,7 @@ use candle_core::shape::Dim;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::crew::collect;
 use crate::plain;
 use crate::real::Real;
 use crate::simd::{Job, dispatch};
@@ -116,14 +117,11 @@ pub(crate) fn column_sums<T: Real>(x: &[T], width: usize) -> Vec<T> {
         add_rows(&mut sum, x);
         return sum;
     }
-    let partial: Vec<Vec<T>> = x
-        .par_chunks(rows * width)
-        .map(|block| {
-            let mut sum = vec![T::ZERO; width];
-            add_rows(&mut sum, block);
-            sum
-        })
-        .collect();
+    let partial = collect(x.len().div_ceil(rows * width), |i| {
+        let mut sum = vec![T::ZERO; width];
+        add_rows(&mut sum, &x[i * rows * width..x.len().min((i + 1) * rows * width)]);
+        sum
+    });
     let mut sum = vec![T::ZERO; width];
     for p in &partial {
         add_rows(&mut sum, p);

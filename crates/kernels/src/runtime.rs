@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use candle_core::{Result, bail};
 use rayon::{ThreadPool, Yield};
 
+use crate::crew::{self, Crew};
 use crate::simd::{Level, level};
 
 /// An allocator that returns freed memory to the program, not to the system. A binary may declare it:
@@ -92,7 +93,7 @@ pub fn run<R: Send>(f: impl FnOnce() -> R + Send) -> Result<R> {
 /// Whether some thread's [`run`] keeps the workers awake: one is enough.
 static KEPT_AWAKE: AtomicBool = AtomicBool::new(false);
 
-/// Keeps the other workers looking for work while it lives.
+/// Keeps the other workers looking for work while it lives: the pool's, and the [`Crew`]'s of the thread that made it.
 ///
 /// rayon's workers go to sleep after some microseconds without work. The products of small networks take as long as
 /// waking a thread up, so that a second thread came too late to most of them.
@@ -105,10 +106,12 @@ impl Awake {
             return Self(None);
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let (caller, stopped) = (pool.current_thread_index(), stop.clone());
+        let captain = pool.current_thread_index().unwrap_or_default();
+        let crew = Crew::assemble(pool.current_num_threads(), captain);
+        let stopped = stop.clone();
         pool.spawn_broadcast(move |worker| {
-            if Some(worker.index()) != caller {
-                look_for_work(&stopped);
+            if worker.index() != captain {
+                look_for_work(&stopped, &crew, worker.index());
             }
         });
         Self(Some(stop))
@@ -118,29 +121,34 @@ impl Awake {
 impl Drop for Awake {
     fn drop(&mut self) {
         if let Some(stop) = &self.0 {
+            crew::dismiss();
             stop.store(true, Ordering::Release);
             KEPT_AWAKE.store(false, Ordering::Release);
         }
     }
 }
 
-/// Does the pool's work as it comes; without any for some milliseconds it only looks now and then.
-fn look_for_work(stop: &AtomicBool) {
-    const SPINS: u32 = 200;
+/// Helps the crew and does the pool's work as it comes; without any for some milliseconds it only looks now and then.
+///
+/// It yields to none but its captain. A thread that yields forfeits its share of the processor (since Linux 6.18), and
+/// the least of other programs then keeps it away for milliseconds; whoever else wants the processor is given it by the
+/// scheduler.
+fn look_for_work(stop: &AtomicBool, crew: &Crew, worker: usize) {
+    /// Looks at the crew's post between two into the pool's queues, which take longer.
+    const LOOKS: u32 = 8;
     const PATIENCE: Duration = Duration::from_millis(3);
-    let (mut idle, mut since) = (0u32, Instant::now());
+    let mut since = Instant::now();
     while !stop.load(Ordering::Acquire) {
-        if rayon::yield_now() == Some(Yield::Executed) {
-            idle = 0;
-            continue;
-        }
-        idle = idle.saturating_add(1);
-        match idle {
-            1 => since = Instant::now(),
-            2..SPINS => std::hint::spin_loop(),
-            // Other programs may want the processor.
-            _ if since.elapsed() < PATIENCE => std::thread::yield_now(),
-            _ => std::thread::sleep(Duration::from_micros(50)),
+        let helped = (0..LOOKS).any(|_| {
+            std::hint::spin_loop();
+            crew.help(worker)
+        });
+        if helped || rayon::yield_now() == Some(Yield::Executed) {
+            since = Instant::now();
+        } else if since.elapsed() > PATIENCE {
+            std::thread::sleep(Duration::from_micros(50));
+        } else if crew.is_in_the_way() {
+            std::thread::yield_now();
         }
     }
 }

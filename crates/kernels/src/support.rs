@@ -3,8 +3,8 @@
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
-use rayon::prelude::*;
 
+use crate::crew::share;
 use crate::real::Real;
 
 /// Whether the fast kernels serve this tensor: f32 or f64 on the CPU, with at least one element.
@@ -78,12 +78,16 @@ pub(crate) fn incoming(op: &str, g: &Tensor) -> Result<Tensor> {
 
 /// Calls `f(start, block)` for the blocks of `out`, by several threads where there are several.
 pub fn fill_blocks<T: Send>(out: &mut [T], block: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    let block = block.max(1);
-    if out.len() <= block {
-        f(0, out);
-    } else {
-        out.par_chunks_mut(block).enumerate().for_each(|(i, out)| f(i * block, out));
+    let (block, len) = (block.max(1), out.len());
+    if len <= block {
+        return f(0, out);
     }
+    let out = Shared::new(out);
+    share(len.div_ceil(block), |i| {
+        let start = i * block;
+        // SAFETY: blocks are disjoint.
+        f(start, unsafe { out.part(start, block.min(len - start)) });
+    });
 }
 
 /// What a custom op returns.

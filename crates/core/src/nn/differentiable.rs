@@ -76,12 +76,7 @@ impl Differentiable for Activation {
     }
 }
 
-/// A chain of maps, the first applied first.
-pub(crate) fn chain_forward(layers: &[&dyn Differentiable], x: &Tensor) -> Result<Tensor> {
-    layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x))
-}
-
-/// [`Differentiable::vjp_with`] of a chain.
+/// [`Differentiable::vjp_with`] of a chain of maps, the first applied first.
 pub(crate) fn chain_vjp<'a>(layers: &[&'a dyn Differentiable], x: &Tensor) -> Result<(Tensor, Pull<'a>)> {
     let mut y = x.clone();
     let mut pulls = Vec::with_capacity(layers.len());

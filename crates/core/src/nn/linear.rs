@@ -105,6 +105,11 @@ impl Linear {
         kernels::linear(x, &self.weight, self.bias.as_ref(), self.activation)
     }
 
+    /// As a layer of [`kernels::perceptron`].
+    pub(crate) fn dense(&self) -> kernels::Dense<'_> {
+        kernels::Dense { weight: &self.weight, bias: self.bias.as_ref(), activation: self.activation }
+    }
+
     /// Points and tangents at once: `x` holds `blocks` blocks of as many rows, first points `x`, then tangents `u`; so
     /// does the result, with `f(x Wᵀ + b)` and `f'(x Wᵀ + b) ⊙ (u Wᵀ)`.
     ///

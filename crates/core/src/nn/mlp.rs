@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use genzoo_kernels as kernels;
 
-use super::differentiable::{Pull, chain_forward, chain_jvp, chain_vjp};
+use super::differentiable::{Pull, chain_jvp, chain_vjp};
 use super::{Activation, Differentiable, Linear, require};
 
 /// Tangents that [`Mlp::divergence`] pushes at once: the forward pass is shared, and memory stays bounded.
@@ -83,7 +83,8 @@ impl Mlp {
     /// # Errors
     /// When the last dimension of `x` is not the first width.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x))
+        let layers: Vec<_> = self.layers.iter().map(Linear::dense).collect();
+        kernels::perceptron(x, &layers)
     }
 
     /// `f(x)`, `(b, d)`, and the divergence `Σᵢ ∂fᵢ/∂xᵢ`, `(b,)`, over the first d inputs of a network with d outputs, as
@@ -139,7 +140,7 @@ impl Mlp {
 
 impl Differentiable for Mlp {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        chain_forward(&self.chain(), x)
+        Mlp::forward(self, x)
     }
     fn vjp_with(&self, x: &Tensor) -> Result<(Tensor, Pull<'_>)> {
         chain_vjp(&self.chain(), x)

@@ -6,9 +6,9 @@
 mod avx512;
 
 use gemm::Parallelism;
-#[cfg(target_arch = "x86_64")]
-use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use crate::crew::share;
 use crate::real::Real;
 #[cfg(target_arch = "x86_64")]
 use crate::support::Shared;
@@ -206,10 +206,7 @@ fn wide<T: Real>(
             }
         }
     };
-    match down * across {
-        1 => part(0),
-        pieces => (0..pieces).into_par_iter().with_max_len(1).for_each(part),
-    }
+    share(down * across, part);
     true
 }
 

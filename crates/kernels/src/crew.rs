@@ -286,7 +286,10 @@ mod tests {
         }
         for _ in 0..5 {
             let sum = AtomicUsize::new(0);
-            assert!(crew.share(4, &|i| drop(sum.fetch_add(i, Ordering::Relaxed))).is_none());
+            let ended = crew.share(4, &|i| {
+                sum.fetch_add(i, Ordering::Relaxed);
+            });
+            assert!(ended.is_none());
             assert_eq!(sum.into_inner(), 6);
         }
         dismiss();

@@ -41,7 +41,7 @@ const SANDWICH: DensityInfo = DensityInfo {
     defaults: || {
         toml! {
             chains = 100
-            temperatures = 3000
+            temperatures = 10000
             path = "geometric"
             burn = 500
         }
@@ -54,7 +54,7 @@ const AIS: DensityInfo = DensityInfo {
     defaults: || {
         toml! {
             chains = 100
-            temperatures = 3000
+            temperatures = 10000
             path = "geometric"
         }
     },

@@ -163,7 +163,7 @@ fn binary(estimator: &str, k: i64, other: &[(&str, i64)]) -> Table {
         temperatures = 10
         fast_lr = 0.01
         fast_decay = 0.05
-        weight_decay = 0.0
+        weight_decay = 5e-4
         sparsity = 0.0
         sparsity_target = 0.1
         [train]

@@ -9,7 +9,7 @@
 //! gradient in the coordinates of `U = −ℓ̃(v) − c̃·h − (φ(v) − μ)ᵀ W (h − λ)`, carried back: it turns with the labels 0 and 1
 //! of the units and not against them, and vanishes where the plain one does. μ and λ are running means over data.
 //!
-//! Penalties, both off by default: `½ d ‖W‖²`, and `s Σ_j KL(t ‖ q_j)` with q_j the mean of hidden unit j over the batch.
+//! Penalties: `½ d ‖W‖²`, and `s Σ_j KL(t ‖ q_j)` with q_j the mean of hidden unit j over the batch.
 //!
 //! Source: Hinton (2002); Montavon & Müller (2012), "Deep Boltzmann machines and the centering trick"; Melchior, Fischer
 //! & Wiskott (2016), "How to center deep Boltzmann machines", for the running means; Lee, Ekanadham & Ng (2008) for

@@ -9,7 +9,8 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail}
 use rayon::prelude::*;
 
 use crate::real::Real;
-use crate::support::{is_fast, output, slice, uninit, with_real};
+use crate::simd::{Job, dispatch};
+use crate::support::{Shared, fill_blocks, is_fast, output, slice, uninit, with_real};
 
 /// Mean of each `kernel × kernel` window, `stride` apart, without padding: `(b, c, h, w) → (b, c, h', w')` with
 /// `h' = ⌊(h − kernel) / stride⌋ + 1`, as PyTorch's `avg_pool2d`.
@@ -146,19 +147,19 @@ impl CustomOp1 for Max {
         let (image, pixels) = (windows.h * windows.w, windows.pixels());
         with_real!(s.dtype(), T, {
             let x = slice::<T>(s, l)?;
-            let place = |i: usize| {
-                let plane = &x[i / pixels * image..];
-                let largest = windows.places(i % pixels).reduce(|best, p| {
-                    // True for a larger pixel, and for the first NaN, which nothing exceeds.
-                    let beats =
-                        plane[p] > plane[best] || (plane[p].wide().is_nan() && !plane[best].wide().is_nan());
-                    if beats { p } else { best }
-                });
-                largest.unwrap_or(0) as u32
-            };
-            let count = x.len() / image * pixels;
-            let places: Arc<[u32]> = (0..count).into_par_iter().with_min_len(2048).map(place).collect();
-            let y = pick(x, &places, pixels, image);
+            let count = x.len() / image;
+            let (mut y, mut places) = (uninit::<T>(count * pixels), vec![0u32; count * pixels]);
+            let to = Shared::new(&mut places);
+            let some = (16 * 1024 / image).max(1) * pixels;
+            fill_blocks(&mut y, some, |at, y| {
+                // SAFETY: blocks are disjoint.
+                let places = unsafe { to.part(at, y.len()) };
+                let outs = y.chunks_exact_mut(pixels).zip(places.chunks_exact_mut(pixels));
+                for ((y, places), x) in outs.zip(x[at / pixels * image..].chunks_exact(image)) {
+                    dispatch(MaxPlane { windows, x, y, places });
+                }
+            });
+            let places: Arc<[u32]> = places.into();
             let _ = self.places.set(places);
             Ok(output(y, windows.shape(l, false)?))
         })
@@ -167,6 +168,56 @@ impl CustomOp1 for Max {
         let Some(places) = self.places.get() else { bail!("max_pool2d: no forward pass was run") };
         let op = Places { windows: self.windows, places: places.clone(), pick: false };
         g.contiguous()?.apply_op1(op).map(Some)
+    }
+}
+
+/// The largest pixel of each window of a plane, and its place: row by row, pixel by pixel of the windows.
+struct MaxPlane<'a, T> {
+    windows: Windows,
+    x: &'a [T],
+    y: &'a mut [T],
+    places: &'a mut [u32],
+}
+
+impl<T: Real> Job for MaxPlane<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self { windows: Windows { w, ow, kernel, stride, .. }, x, y, places } = self;
+        let rows = y.chunks_exact_mut(ow).zip(places.chunks_exact_mut(ow));
+        for (i, (y, places)) in rows.enumerate() {
+            let top = i * stride * w;
+            // True for a larger pixel, and for the first NaN, which nothing exceeds.
+            #[allow(clippy::eq_op)]
+            let take = |y: &mut T, place: &mut u32, v: T, p: usize| {
+                let beats = v > *y || (v != v && *y == *y);
+                (*y, *place) = if beats { (v, p as u32) } else { (*y, *place) };
+            };
+            if (kernel, stride) == (2, 2) {
+                let (upper, lower) = (x[top..][..w].as_chunks::<2>().0, x[top + w..][..w].as_chunks::<2>().0);
+                let outs = y.iter_mut().zip(places.iter_mut());
+                for (j, ((y, place), (a, b))) in outs.zip(upper.iter().zip(lower)).enumerate() {
+                    let p = top + 2 * j;
+                    (*y, *place) = (a[0], p as u32);
+                    take(y, place, a[1], p + 1);
+                    take(y, place, b[0], p + w);
+                    take(y, place, b[1], p + w + 1);
+                }
+                continue;
+            }
+            for k in 0..kernel * kernel {
+                let first = top + k / kernel * w + k % kernel;
+                let pixels = x[first..].iter().step_by(stride);
+                for (j, ((y, place), &v)) in y.iter_mut().zip(places.iter_mut()).zip(pixels).enumerate() {
+                    let p = first + j * stride;
+                    if k == 0 {
+                        (*y, *place) = (v, p as u32);
+                    } else {
+                        take(y, place, v, p);
+                    }
+                }
+            }
+        }
     }
 }
 

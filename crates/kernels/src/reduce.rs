@@ -2,14 +2,14 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::crew::collect;
 use crate::plain;
 use crate::real::Real;
 use crate::simd::{Job, dispatch};
-use crate::support::{is_fast, output, slice, slices, uninit, with_real};
+use crate::support::{fill_blocks, is_fast, output, slice, slices, uninit, with_real};
 
 /// Sum over all dimensions but the last: `(…, d) → (d)`.
 ///
@@ -197,18 +197,29 @@ pub(crate) fn fold_lanes<T: Real>(mut lanes: [T; LANES]) -> T {
     lanes[0]
 }
 
-/// The largest element; NaN if there is one.
+/// The largest element that is a number; −∞ where there is none.
 #[inline(always)]
 fn largest<T: Real>(x: &[T]) -> T {
-    let mut max = x[0];
-    for &v in x {
-        // The second comparison is true for NaN only, which then stays: nothing is greater than NaN.
-        #[allow(clippy::eq_op)]
-        if v > max || v != v {
-            max = v;
+    let mut lanes = [T::of(f64::NEG_INFINITY); LANES];
+    let mut blocks = x.chunks_exact(LANES);
+    let raise = |lane: &mut T, v: T| *lane = if v > *lane { v } else { *lane };
+    for block in &mut blocks {
+        for (lane, &v) in lanes.iter_mut().zip(block) {
+            raise(lane, v);
         }
     }
-    max
+    for (lane, &v) in lanes.iter_mut().zip(blocks.remainder()) {
+        raise(lane, v);
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            let upper = lanes[i + width];
+            raise(&mut lanes[i], upper);
+        }
+    }
+    lanes[0]
 }
 
 struct Softmax;
@@ -222,18 +233,84 @@ impl CustomOp1 for Softmax {
         with_real!(s.dtype(), T, {
             let x = slice::<T>(s, l)?;
             let mut y = uninit::<T>(x.len());
-            y.par_chunks_mut(width)
-                .with_min_len(16 * 1024 / width + 1)
-                .zip(x.par_chunks(width))
-                .for_each(|(y, x)| dispatch(SoftmaxRow(x, y)));
+            fill_blocks(&mut y, block(width), |at, y| {
+                for (y, x) in y.chunks_exact_mut(width).zip(x[at..].chunks_exact(width)) {
+                    dispatch(SoftmaxRow(x, y));
+                }
+            });
             Ok(output(y, l.shape()))
         })
     }
-    /// `y (g − Σ g y)`
     fn bwd(&self, _: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        let inner = (g * y)?.sum_keepdim(D::Minus1)?;
-        y.mul(&g.broadcast_sub(&inner)?).map(Some)
+        softmax_grad(y, g).map(Some)
     }
+}
+
+/// `y (g − Σ g y)`, row by row: symmetric in its use of the Jacobian, so that ∂/∂g is itself.
+fn softmax_grad(y: &Tensor, g: &Tensor) -> Result<Tensor> {
+    y.contiguous()?.apply_op2(&g.contiguous()?, SoftmaxGrad)
+}
+
+struct SoftmaxGrad;
+
+impl CustomOp2 for SoftmaxGrad {
+    fn name(&self) -> &'static str {
+        "softmax_grad"
+    }
+    fn cpu_fwd(
+        &self,
+        ys: &CpuStorage,
+        yl: &Layout,
+        gs: &CpuStorage,
+        gl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let width = yl.shape().dims().last().copied().unwrap_or(1);
+        with_real!(ys.dtype(), T, {
+            let (y, g) = (slice::<T>(ys, yl)?, slice::<T>(gs, gl)?);
+            let mut out = uninit::<T>(y.len());
+            fill_blocks(&mut out, block(width), |at, out| {
+                let rows = y[at..].chunks_exact(width).zip(g[at..].chunks_exact(width));
+                for (out, (y, g)) in out.chunks_exact_mut(width).zip(rows) {
+                    dispatch(SoftmaxGradRow(y, g, out));
+                }
+            });
+            Ok(output(out, yl.shape()))
+        })
+    }
+    /// `∂/∂y ⟨h, y (g − Σ g y)⟩ = h (g − Σ g y) − g Σ h y`
+    fn bwd(
+        &self,
+        y: &Tensor,
+        g: &Tensor,
+        _: &Tensor,
+        h: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let inner = |a: &Tensor| (a * y)?.sum_keepdim(D::Minus1);
+        let dy = || h.mul(&g.broadcast_sub(&inner(g)?)?)? - g.broadcast_mul(&inner(h)?)?;
+        Ok((
+            if y.track_op() { Some(dy()?) } else { None },
+            if g.track_op() { Some(softmax_grad(y, h)?) } else { None },
+        ))
+    }
+}
+
+struct SoftmaxGradRow<'a, T>(&'a [T], &'a [T], &'a mut [T]);
+
+impl<T: Real> Job for SoftmaxGradRow<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self(y, g, out) = self;
+        let inner = lane_sum2(y, g, |y, g| y * g);
+        for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
+            *out = y * (g - inner);
+        }
+    }
+}
+
+/// Whole rows of about 16,384 numbers: what one thread takes at a time.
+fn block(width: usize) -> usize {
+    (16 * 1024 / width).max(1) * width
 }
 
 pub(crate) struct SoftmaxRow<'a, T>(pub(crate) &'a [T], pub(crate) &'a mut [T]);
@@ -265,11 +342,12 @@ impl CustomOp1 for LogSumExp {
         let (outer, width) = (&dims[..dims.len() - 1], dims[dims.len() - 1]);
         with_real!(s.dtype(), T, {
             let x = slice::<T>(s, l)?;
-            let rows: Vec<T> = x
-                .par_chunks(width)
-                .with_min_len(16 * 1024 / width + 1)
-                .map(|row| dispatch(LogSumExpRow(row)))
-                .collect();
+            let mut rows = uninit::<T>(x.len() / width);
+            fill_blocks(&mut rows, block(width) / width, |at, out| {
+                for (out, row) in out.iter_mut().zip(x[at * width..].chunks_exact(width)) {
+                    *out = dispatch(LogSumExpRow(row));
+                }
+            });
             Ok(output(rows, outer.to_vec()))
         })
     }
@@ -286,8 +364,9 @@ impl<T: Real> Job for LogSumExpRow<'_, T> {
     #[inline(always)]
     fn run(self) -> T {
         let max = largest(self.0);
-        if max == T::of(f64::NEG_INFINITY) || max == T::of(f64::INFINITY) {
-            return max;
+        if max.wide().is_infinite() {
+            // The largest number may stand beside what is none.
+            return self.0.iter().copied().find(|v| v.wide().is_nan()).unwrap_or(max);
         }
         let sum = lane_sum(self.0, |v| (v - max).exponential());
         max + T::of(sum.wide().ln())

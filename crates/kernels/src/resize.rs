@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
 use crate::real::Real;
-use crate::support::{is_fast, output, slice, uninit, with_real};
+use crate::simd::{Job, dispatch};
+use crate::support::{fill_blocks, is_fast, output, slice, uninit, with_real};
 
 /// `(b, c, h, w) → (b, c, rows, columns)`: output pixel i reads at `(i + ½) h / rows − ½`, not below 0, between its two
 /// neighbours, as PyTorch's `interpolate(mode="bilinear", align_corners=False)`. Linear in x; closed under
@@ -95,6 +95,68 @@ impl Taps {
     }
 }
 
+/// The two inputs of an output, and their weights.
+type Lines<T> = [(usize, usize, T, T)];
+
+/// A plane resized: two rows into one line, that line into a row.
+struct Enlarge<'a, T> {
+    down: &'a Lines<T>,
+    across: &'a Lines<T>,
+    x: &'a [T],
+    y: &'a mut [T],
+    /// As wide as x.
+    line: &'a mut [T],
+}
+
+impl<T: Real> Job for Enlarge<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self { down, across, x, y, line } = self;
+        let w = line.len();
+        for (y, &(top, bottom, s, u)) in y.chunks_exact_mut(across.len()).zip(down) {
+            let (a, b) = (&x[top * w..][..w], &x[bottom * w..][..w]);
+            for ((l, &a), &b) in line.iter_mut().zip(a).zip(b) {
+                *l = s * a + u * b;
+            }
+            for (y, &(left, right, s, t)) in y.iter_mut().zip(across) {
+                *y = s * line[left] + t * line[right];
+            }
+        }
+    }
+}
+
+/// The adjoint of [`Enlarge`].
+struct Gather<'a, T> {
+    down: &'a Lines<T>,
+    across: &'a Lines<T>,
+    g: &'a [T],
+    dx: &'a mut [T],
+    line: &'a mut [T],
+}
+
+impl<T: Real> Job for Gather<'_, T> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self { down, across, g, dx, line } = self;
+        let w = line.len();
+        dx.fill(T::ZERO);
+        for (g, &(top, bottom, s, u)) in g.chunks_exact(across.len()).zip(down) {
+            line.fill(T::ZERO);
+            for (&g, &(left, right, s, t)) in g.iter().zip(across) {
+                line[left] += s * g;
+                line[right] += t * g;
+            }
+            for (row, share) in [(top, s), (bottom, u)] {
+                for (dx, &l) in dx[row * w..][..w].iter_mut().zip(&*line) {
+                    *dx += share * l;
+                }
+            }
+        }
+    }
+}
+
 struct Resize {
     down: Arc<Taps>,
     across: Arc<Taps>,
@@ -115,25 +177,18 @@ impl CustomOp1 for Resize {
         with_real!(s.dtype(), T, {
             let x = slice::<T>(s, l)?;
             let mut y = uninit::<T>(b * c * to);
-            let pairs = y.par_chunks_mut(to).zip(x.par_chunks(from)).with_min_len(8 * 1024 / from + 1);
-            pairs.for_each(|(y, x)| {
-                if self.adjoint {
-                    y.fill(T::ZERO);
-                }
-                for (i, &(top, bottom, u)) in down.reads.iter().enumerate() {
-                    for (j, &(left, right, t)) in across.reads.iter().enumerate() {
-                        let corners = [
-                            (top * w + left, (1.0 - u) * (1.0 - t)),
-                            (top * w + right, (1.0 - u) * t),
-                            (bottom * w + left, u * (1.0 - t)),
-                            (bottom * w + right, u * t),
-                        ];
-                        let q = i * ow + j;
-                        if self.adjoint {
-                            corners.iter().for_each(|&(p, share)| y[p] += T::of(share) * x[q]);
-                        } else {
-                            y[q] = corners.iter().fold(T::ZERO, |sum, &(p, share)| sum + T::of(share) * x[p]);
-                        }
+            let lines = |taps: &Taps| -> Vec<(usize, usize, T, T)> {
+                taps.reads.iter().map(|&(a, b, t)| (a, b, T::of(1.0 - t), T::of(t))).collect()
+            };
+            let (down, across) = (lines(down), lines(across));
+            let some = (16 * 1024 / from.max(to)).max(1) * to;
+            fill_blocks(&mut y, some, |at, y| {
+                let mut line = uninit::<T>(w);
+                for (y, x) in y.chunks_exact_mut(to).zip(x[at / to * from..].chunks_exact(from)) {
+                    let (down, across, line) = (&down, &across, &mut line[..]);
+                    match self.adjoint {
+                        false => dispatch(Enlarge { down, across, x, y, line }),
+                        true => dispatch(Gather { down, across, g: x, dx: y, line }),
                     }
                 }
             });

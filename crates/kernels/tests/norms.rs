@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use common::{f32s, gradients, scaled, strided, tensor, weighted_sum};
 use genzoo_kernels::{
     avg_pool2, bce_with_logits, bce_with_logits_rows, cat_channels, group_norm, layer_norm, log_sum_exp,
-    softmax, sum_pool2, sum_rows, upsample2,
+    max_pool2d, softmax, sum_pool2, sum_rows, upsample2,
 };
 use genzoo_testkit::{Tol, assert_close, assert_gradient};
 
@@ -155,6 +155,52 @@ fn soft_maxima_are_stable_and_differentiable() {
     assert_eq!(l[3], -inf);
     assert!(l[4].is_nan());
     assert_close(softmax(&x).unwrap().get(1).unwrap(), [0.5f32, 0.5], Tol::abs(1e-6));
+}
+
+/// Wherever in a row they stand, and whatever the row's width: what is no number, infinities, and a single number.
+#[test]
+fn soft_maxima_find_what_is_not_finite() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    for width in [1, 2, 15, 16, 17, 50] {
+        for at in 0..width {
+            let row = |rest: f32, value: f32| {
+                let row: Vec<f32> = (0..width).map(|i| if i == at { value } else { rest }).collect();
+                Tensor::new(&[row], &Device::Cpu).unwrap()
+            };
+            let lse = |x: &Tensor| log_sum_exp(x).unwrap().to_vec1::<f32>().unwrap()[0];
+            let soft = |x: &Tensor| softmax(x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(lse(&row(-inf, 3.0)), 3.0, "{at} of {width}");
+            assert_eq!(lse(&row(1.0, inf)), inf);
+            assert!(soft(&row(-inf, 3.0)).iter().enumerate().all(|(i, p)| *p == f32::from(i == at)));
+            for rest in [0.0, -inf, inf] {
+                assert!(lse(&row(rest, nan)).is_nan(), "{at} of {width} beside {rest}");
+                assert!(soft(&row(rest, nan)).iter().all(|p| p.is_nan()));
+            }
+        }
+    }
+}
+
+#[test]
+fn largest_pixels_are_found_in_every_window() {
+    for (kernel, stride) in [(2, 2), (3, 2), (2, 1), (3, 3), (1, 2)] {
+        for (h, w) in [(7, 9), (6, 8), (3, 3)] {
+            let x = f32s(&scaled(&[2, 3, h, w], 5, 3.0));
+            let got = max_pool2d(&x, kernel, stride).unwrap();
+            let planes = x.reshape((6, h * w)).unwrap().to_vec2::<f32>().unwrap();
+            let places = |n: usize| (0..=(n - kernel) / stride).map(move |i| i * stride);
+            let mut want = vec![];
+            for plane in &planes {
+                for top in places(h) {
+                    for left in places(w) {
+                        let window =
+                            (0..kernel * kernel).map(|k| plane[(top + k / kernel) * w + left + k % kernel]);
+                        want.push(window.fold(f32::NEG_INFINITY, f32::max));
+                    }
+                }
+            }
+            assert_eq!(got.flatten_all().unwrap().to_vec1::<f32>().unwrap(), want, "{kernel}/{stride}");
+        }
+    }
 }
 
 #[test]

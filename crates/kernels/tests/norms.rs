@@ -165,7 +165,7 @@ fn soft_maxima_find_what_is_not_finite() {
         for at in 0..width {
             let row = |rest: f32, value: f32| {
                 let row: Vec<f32> = (0..width).map(|i| if i == at { value } else { rest }).collect();
-                Tensor::new(&[row], &Device::Cpu).unwrap()
+                Tensor::from_vec(row, (1, width), &Device::Cpu).unwrap()
             };
             let lse = |x: &Tensor| log_sum_exp(x).unwrap().to_vec1::<f32>().unwrap()[0];
             let soft = |x: &Tensor| softmax(x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
